@@ -1,0 +1,1 @@
+"""The faces of trilane: thin, without protocol knowledge."""

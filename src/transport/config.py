@@ -1,0 +1,94 @@
+"""Options and limits of the engine: frozen values, units in their names, reasons beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ssl import SSLContext
+from typing import Literal
+
+RetryStale = Literal["always", "idempotent", "never"]
+"""Whether a request is resent when a reused connection dies before any response byte."""
+
+
+class HttpVersion(StrEnum):
+    """A protocol of the engine, by its ALPN identifier (RFC 7301, RFC 9113, RFC 9114)."""
+
+    HTTP1 = "http/1.1"
+    HTTP2 = "h2"
+    HTTP3 = "h3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long each part of a request may take, in seconds; None means without limit."""
+
+    total_s: float | None = 60.0
+    """The whole call, redirects and retries included (the seed's default is 60 000 ms)."""
+    connect_s: float | None = None
+    """Name, TCP and TLS (or QUIC) together, for one connection."""
+    write_idle_s: float | None = None
+    """Without the peer taking a single byte of the request."""
+    read_idle_s: float | None = None
+    """Without a single byte of the response, counted from the end of the request."""
+    pool_s: float | None = None
+    """Waiting for one of the parallel slots, or for a connection another request is making."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what one client keeps, opens or accepts."""
+
+    parallel_requests: int = 10
+    """Requests on their way at once; more wait in FIFO order (WeChat's documented limit is 10)."""
+    connections_per_origin: int = 10
+    """TCP connections to one origin; as many as there are slots, so HTTP/1.1 never waits twice."""
+    connections_total: int = 100
+    """Connections over all origins, idle ones included (httpx's default)."""
+    idle_connection_s: float = 30.0
+    """An unused connection is closed after this time; below the 60-75 s at which servers do it."""
+    response_head_bytes: int = 64 * 1024
+    """A larger response head is refused (curl allows 300 KiB, node 16 KiB, h2 64 KiB)."""
+    response_body_bytes: int = 64 * 1024 * 1024
+    """A larger response body is refused: it is kept in memory, and an upload's answer is small."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsOptions:
+    """How the peer is verified and how we identify ourselves; the same for TCP and QUIC."""
+
+    verify: bool | str | SSLContext = True
+    """True: the system's trust store. False: no verification. A path: a CA file or folder.
+    An `ssl.SSLContext` is used as it is for TCP; QUIC takes its CA certificates from it."""
+    cert: str | None = None
+    """PEM file with the client certificate (and its key, unless `key` is given)."""
+    key: str | None = None
+    """PEM file with the client's private key."""
+    key_password: str | None = field(default=None, repr=False)
+    """Password of the private key."""
+    keylog_path: str | None = None
+    """NSS key log (RFC 9850) to append to; the `SSLKEYLOGFILE` variable sets it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuicOptions:
+    """How HTTP/3 connections behave."""
+
+    congestion_control: Literal["cubic", "reno"] = "cubic"
+    """CUBIC (RFC 9438) is what every large deployment runs; Reno is RFC 9002's own."""
+    max_datagram_bytes: int = 1350
+    """Largest UDP payload sent: below every common tunnel's MTU; 1200 is QUIC's floor."""
+    idle_timeout_s: float = 30.0
+    """The idle timeout we offer (RFC 9000 §10.1)."""
+    qlog_dir: str | None = None
+    """Folder for qlog files; the `QLOGDIR` variable sets it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """Which protocols a request may use: the seed's two flags, or exactly one protocol."""
+
+    http2: bool = False
+    http3: bool = False
+    exactly: HttpVersion | None = None
+    """When set, only this protocol will do: anything else is `ProtocolUnavailable`."""

@@ -1,0 +1,243 @@
+"""The one error tree of trilane.
+
+Families say who must act::
+
+    TransportError                    everything trilane raises about an upload
+    ├── UsageError                    the caller: the call itself is wrong (also a ValueError)
+    │   ├── InvalidUrl                not a URL this engine may dial
+    │   ├── InvalidHeader             a header that is refused, or not representable
+    │   └── InvalidFormValue          a form value that is not str, bool, int or float
+    ├── SourceError                   the caller: the body cannot be read
+    │   ├── SourceUnavailable         missing, unreadable, a directory, a FIFO …
+    │   ├── SourceSizeChanged         it shrank or grew while it was being sent
+    │   └── SourceNotRewindable       it must be sent again and cannot be
+    ├── NetworkError                  the network
+    │   ├── ResolveError              the name has no address
+    │   ├── ConnectError              no address could be connected to
+    │   ├── TlsError                  the TLS handshake failed
+    │   │   └── CertificateError      the peer's certificate was refused
+    │   └── ConnectionLost            an established connection broke
+    ├── DeadlineExceeded              time (also a TimeoutError)
+    │   ├── TotalTimeout              the whole upload took too long
+    │   ├── PoolTimeout               no free slot or connection in time
+    │   ├── ConnectTimeout            no connection in time
+    │   ├── WriteTimeout              the peer stopped taking the body
+    │   └── ReadTimeout               the peer stopped sending the response
+    ├── ProtocolError                 the peer
+    │   ├── RemoteProtocolError       it broke the rules of its protocol
+    │   ├── StreamResetError          it reset this request's stream
+    │   ├── ResponseTooLarge          it sends more than the configured limit
+    │   └── ProtocolUnavailable       it does not speak the protocol that was asked for
+    ├── RedirectError                 a redirect that cannot be followed
+    ├── Aborted                       the caller aborted the upload
+    └── ClientClosed                  the client was closed under the request
+
+Errors carry machine-readable fields; the seed's `errMsg`/`errno` are derived from them by one
+table in `trilane.api.error_table`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .profile.profile import Profile
+
+
+class Phase(StrEnum):
+    """Where in the life of a request an error happened."""
+
+    VALIDATE = "validate"
+    QUEUE = "queue"
+    RESOLVE = "resolve"
+    CONNECT = "connect"
+    TLS = "tls"
+    SEND = "send"
+    WAIT = "wait"
+    RECEIVE = "receive"
+
+
+class TransportError(Exception):
+    """Base of everything trilane raises about an upload."""
+
+    phase: Phase | None
+    """Where it happened; None when not known."""
+    retryable: bool
+    """Whether the peer provably did not process the request, so that any method may be resent."""
+    bytes_sent: int | None
+    """Body bytes given to the operating system, when a body was being sent."""
+    bytes_acked: int | None
+    """Body bytes the peer's transport acknowledged, where the platform can tell."""
+    profile: Profile | None
+    """The partial profile of the failed request; set by the engine."""
+
+    default_phase: Phase | None = None
+
+    def __init__(
+        self, message: str, *, phase: Phase | None = None, retryable: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.phase = phase or self.default_phase
+        self.retryable = retryable
+        self.bytes_sent = None
+        self.bytes_acked = None
+        self.profile = None
+
+
+class UsageError(TransportError, ValueError):
+    """The call itself is wrong."""
+
+    default_phase = Phase.VALIDATE
+
+
+class InvalidUrl(UsageError):
+    """The URL cannot be dialled by this engine."""
+
+
+class InvalidHeader(UsageError):
+    """A header is refused, or cannot be represented in HTTP."""
+
+
+class InvalidFormValue(UsageError):
+    """A form value is not a str, bool, int or float."""
+
+
+class SourceError(TransportError):
+    """The body cannot be read."""
+
+    default_phase = Phase.SEND
+
+
+class SourceUnavailable(SourceError):
+    """The file is missing, unreadable, or not a regular file."""
+
+    default_phase = Phase.VALIDATE
+
+
+class SourceSizeChanged(SourceError):
+    """The source shrank or grew while it was being sent.
+
+    Attributes:
+        declared_bytes: the size announced in Content-Length.
+        actual_bytes: the size found while sending; at least this many when it grew.
+    """
+
+    def __init__(self, message: str, *, declared_bytes: int, actual_bytes: int) -> None:
+        super().__init__(message)
+        self.declared_bytes = declared_bytes
+        self.actual_bytes = actual_bytes
+
+
+class SourceNotRewindable(SourceError):
+    """The body must be sent again (redirect, retry) and its source cannot be rewound."""
+
+
+class NetworkError(TransportError):
+    """The network failed."""
+
+
+class ResolveError(NetworkError):
+    """The host name has no address."""
+
+    default_phase = Phase.RESOLVE
+
+
+class ConnectError(NetworkError):
+    """No address of the host could be connected to."""
+
+    default_phase = Phase.CONNECT
+
+
+class TlsError(NetworkError):
+    """The TLS handshake failed."""
+
+    default_phase = Phase.TLS
+
+
+class CertificateError(TlsError):
+    """The peer's certificate was refused."""
+
+
+class ConnectionLost(NetworkError):
+    """An established connection broke."""
+
+
+class DeadlineExceeded(TransportError, TimeoutError):
+    """Something took longer than its timeout."""
+
+
+class TotalTimeout(DeadlineExceeded):
+    """The whole upload took longer than `timeout`."""
+
+
+class PoolTimeout(DeadlineExceeded):
+    """No free slot or connection within `pool_s`."""
+
+    default_phase = Phase.QUEUE
+
+
+class ConnectTimeout(DeadlineExceeded):
+    """No connection within `connect_s`."""
+
+    default_phase = Phase.CONNECT
+
+
+class WriteTimeout(DeadlineExceeded):
+    """The peer took no byte of the request for `write_idle_s`."""
+
+    default_phase = Phase.SEND
+
+
+class ReadTimeout(DeadlineExceeded):
+    """The peer sent no byte of the response for `read_idle_s`."""
+
+    default_phase = Phase.WAIT
+
+
+class ProtocolError(TransportError):
+    """The peer's protocol behaviour ended the request."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the rules of its protocol."""
+
+
+class StreamResetError(ProtocolError):
+    """The peer reset this request's stream.
+
+    Attributes:
+        error_code: the HTTP/2 or HTTP/3 error code it gave.
+    """
+
+    def __init__(
+        self, message: str, *, error_code: int, phase: Phase | None = None, retryable: bool = False
+    ) -> None:
+        super().__init__(message, phase=phase, retryable=retryable)
+        self.error_code = error_code
+
+
+class ResponseTooLarge(ProtocolError):
+    """The response is larger than the configured limit."""
+
+    default_phase = Phase.RECEIVE
+
+
+class ProtocolUnavailable(ProtocolError):
+    """The origin does not speak the protocol that was asked for, and no other was allowed."""
+
+    default_phase = Phase.CONNECT
+
+
+class RedirectError(TransportError):
+    """A redirect cannot be followed."""
+
+    default_phase = Phase.RECEIVE
+
+
+class Aborted(TransportError):
+    """The caller aborted the upload."""
+
+
+class ClientClosed(TransportError):
+    """The client was closed while, or before, the request ran."""

@@ -1,0 +1,207 @@
+"""Requests and responses as values: header lists, URLs, heads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from urllib.parse import quote, urlsplit
+
+import idna
+
+from .errors import InvalidHeader, InvalidUrl
+
+HeaderInput = Mapping[str, str] | Iterable[tuple[str, str]]
+
+# RFC 9110 §5.6.2 token; §5.5 field-value without the obsolete line folding.
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_FORBIDDEN_IN_VALUE = re.compile(r"[\x00\r\n]")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# What browsers leave alone in a path and query (WHATWG URL, path and query percent-encode sets).
+_URL_SAFE = "/%:@!$&'()*+,;=-._~?[]|^`{}\\\""
+
+
+class Headers(Mapping[str, str]):
+    """An ordered, case-insensitive list of header fields.
+
+    Looking a name up joins repeated fields with ", " (RFC 9110 §5.3); `get_list` keeps them apart.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: HeaderInput = ()) -> None:
+        pairs = fields.items() if isinstance(fields, Mapping) else fields
+        self._fields = tuple((str(name), str(value)) for name, value in pairs)
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """Every field as it came, in order."""
+        return self._fields
+
+    def get_list(self, name: str) -> list[str]:
+        """All values of one field, in order."""
+        wanted = name.lower()
+        return [value for key, value in self._fields if key.lower() == wanted]
+
+    def __getitem__(self, name: str) -> str:
+        values = self.get_list(name)
+        if not values:
+            raise KeyError(name)
+        return ", ".join(values)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for name, _ in self._fields))
+
+    def __len__(self) -> int:
+        return len({name.lower() for name, _ in self._fields})
+
+    def __repr__(self) -> str:
+        return f"Headers({list(self._fields)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Headers) and self._fields == other._fields
+
+    def __hash__(self) -> int:
+        return hash(self._fields)
+
+
+def checked_headers(fields: HeaderInput) -> Headers:
+    """Return the caller's header fields, or say which one HTTP cannot carry.
+
+    Raises:
+        InvalidHeader: a name is not a token (RFC 9110 §5.1), or a value holds CR, LF or NUL, or
+            cannot be written in Latin-1.
+    """
+    headers = Headers(fields)
+    for name, value in headers.fields:
+        if not _TOKEN.fullmatch(name):
+            raise InvalidHeader(f"header name {name!r} is not a token (RFC 9110 §5.1)")
+        if _FORBIDDEN_IN_VALUE.search(value):
+            raise InvalidHeader(f"value of header {name!r} contains CR, LF or NUL")
+        try:
+            value.encode("latin-1")
+        except UnicodeEncodeError:
+            raise InvalidHeader(
+                f"value of header {name!r} has characters outside Latin-1; percent-encode it"
+            ) from None
+    return headers
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port (RFC 9110 §4.3.1); `host` is ASCII, IPv6 without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS protects it."""
+        return self.scheme == "https"
+
+    @property
+    def authority(self) -> str:
+        """Host and port as the `Host` field and `:authority` write them (default port left out)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A URL split into where to go and what to ask for."""
+
+    origin: Origin
+    target: str
+    """Path and query, percent-encoded, never empty (origin-form, RFC 9112 §3.2.1)."""
+
+    def __str__(self) -> str:
+        return f"{self.origin}{self.target}"
+
+
+def parse_url(text: str) -> Url:
+    """Parse an absolute http or https URL.
+
+    Raises:
+        InvalidUrl: wrong scheme, no host, user-info, a bad port or host, or control characters.
+    """
+    if not isinstance(text, str):
+        raise InvalidUrl(f"url must be a str, not {type(text).__name__}")
+    if re.search(r"[\x00-\x20\x7f]", text.strip(" ")):
+        raise InvalidUrl(f"url {text!r} contains a space or control character")
+    try:
+        parts = urlsplit(text.strip(" "))
+        port = parts.port
+    except ValueError as exc:
+        raise InvalidUrl(f"url {text!r}: {exc}") from None
+    scheme = parts.scheme.lower()
+    if scheme not in _DEFAULT_PORTS:
+        raise InvalidUrl(f"url {text!r} must start with http:// or https://")
+    if "@" in parts.netloc:
+        raise InvalidUrl(
+            "the url carries a user name or password before '@'; they would end up in logs: "
+            "send an Authorization header instead"
+        )
+    if not parts.hostname:
+        raise InvalidUrl(f"url {text!r} has no host")
+    if port == 0:
+        raise InvalidUrl(f"url {text!r}: port 0 cannot be connected to")
+    origin = Origin(scheme, _ascii_host(parts.hostname), port or _DEFAULT_PORTS[scheme])
+    target = quote(parts.path or "/", safe=_URL_SAFE)
+    if parts.query:
+        target += "?" + quote(parts.query, safe=_URL_SAFE)
+    return Url(origin, target)
+
+
+def is_ip_literal(host: str) -> bool:
+    """Whether the host (without brackets) is an IPv4 or IPv6 address."""
+    return _ip_text(host) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestHead:
+    """Everything a protocol needs to begin a request; pseudo-fields and Host are derived."""
+
+    method: str
+    url: Url
+    headers: Headers
+    """The fields to send, without Host, Content-Length and Transfer-Encoding."""
+    content_length: int | None
+    """Bytes of the body; 0 without a body; None when not known in advance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseHead:
+    """Status and header fields of a response."""
+
+    status: int
+    headers: Headers
+
+
+def _ascii_host(host: str) -> str:
+    literal = _ip_text(host)
+    if literal is not None:
+        return literal
+    if "%" in host:
+        raise InvalidUrl(f"host {host!r}: percent-encoding and zone identifiers are not supported")
+    if host.isascii():
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
+            raise InvalidUrl(f"host {host!r} contains a character no host name has")
+        return host.lower()
+    try:
+        return idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError as exc:
+        raise InvalidUrl(f"host {host!r} is not a valid internationalised name: {exc}") from None
+
+
+def _ip_text(host: str) -> str | None:
+    for kind in (IPv4Address, IPv6Address):
+        try:
+            return str(kind(host))
+        except (AddressValueError, ValueError):
+            continue
+    return None

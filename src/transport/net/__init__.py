@@ -1,0 +1,1 @@
+"""Sockets: byte streams, datagrams, names, TLS. Knows no HTTP."""

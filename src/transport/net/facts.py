@@ -1,0 +1,21 @@
+"""What is known about an established connection, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFacts:
+    """What a TLS or QUIC handshake agreed on."""
+
+    version: str
+    """`TLSv1.2` or `TLSv1.3`, as OpenSSL writes it."""
+    cipher: str
+    """Cipher suite, as OpenSSL writes it."""
+    alpn: str | None
+    session_resumed: bool
+    early_data_accepted: bool | None = None
+    """None when no early data was offered."""
+    peer_certificate_der: bytes | None = None
+    """The peer's leaf certificate."""

@@ -1,0 +1,76 @@
+"""The byte-stream interface that TCP, TLS and the virtual network implement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..buffers import Buffer
+from ..profile.kernel import TcpInfo
+from ..facts import TlsFacts
+
+
+@dataclass(slots=True)
+class WireCounters:
+    """Bytes that crossed the socket, TLS records included."""
+
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
+class ByteStream(Protocol):
+    """A connected byte stream. One task sends and another receives at the same time."""
+
+    wire: WireCounters
+    peer: tuple[str, int]
+    """Address really talked to (a proxy's, when there is one)."""
+    local: tuple[str, int]
+    tls: TlsFacts | None
+    """What the handshake agreed on; None on cleartext."""
+
+    write_started_ns: int
+    """`monotonic_ns` just before the first successful write syscall of the last `send`."""
+    write_ended_ns: int
+    """`monotonic_ns` just after the last successful write syscall so far."""
+    read_ns: int
+    """`monotonic_ns` just after the read syscall that produced the bytes `receive` returned."""
+    accepted_bytes: int
+    """Caller's (plaintext) bytes the operating system has taken since the stream began. Exact
+    after each `send`; after a cancelled or failed one a lower bound on TLS (whole writes)."""
+
+    async def send(self, data: Buffer) -> None:
+        """Give all of `data` to the operating system.
+
+        A failed or cancelled send leaves the stream broken: it can only be closed.
+
+        Raises:
+            ConnectionLost: the connection broke.
+        """
+        ...
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Return at least one byte, or `b""` at end of file.
+
+        Raises:
+            ConnectionLost: the connection broke.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close at once; idempotent, never blocks, wakes a task waiting in send or receive."""
+        ...
+
+    def is_idle_and_alive(self) -> bool:
+        """Whether the peer has neither closed nor sent unasked-for bytes. Never blocks.
+
+        TLS housekeeping (session tickets) does not count as bytes. False when broken or closed.
+        """
+        ...
+
+    def unacked_bytes(self) -> int | None:
+        """Wire bytes written and not yet acknowledged by the peer's transport; None if unknown."""
+        ...
+
+    def tcp_info(self) -> TcpInfo | None:
+        """The kernel's view of the connection; None off Linux or on a virtual stream."""
+        ...

@@ -1,0 +1,91 @@
+"""The kernel's view of a TCP connection: TCP_INFO and the unacknowledged bytes (Linux)."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import socket
+import struct
+import sys
+import termios
+from dataclasses import dataclass
+
+_LINUX = sys.platform == "linux"
+# struct tcp_info grows with kernels (232 bytes on 6.18); ask for more, use what comes back.
+_TCP_INFO_BYTES = 280
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpInfo:
+    """What `getsockopt(TCP_INFO)` said; None for fields this kernel does not report."""
+
+    rtt_us: int | None
+    rtt_var_us: int | None
+    min_rtt_us: int | None
+    send_mss_bytes: int | None
+    congestion_window_packets: int | None
+    unacked_packets: int | None
+    total_retransmits: int | None
+    bytes_acked: int | None
+    bytes_received: int | None
+    notsent_bytes: int | None
+    delivery_rate_bytes_per_s: int | None
+    busy_us: int | None
+    receive_window_limited_us: int | None
+    send_buffer_limited_us: int | None
+    bytes_sent: int | None
+    bytes_retransmitted: int | None
+
+
+# name -> (offset, format); `linux/tcp.h`, struct tcp_info.
+_FIELDS: dict[str, tuple[int, str]] = {
+    "send_mss_bytes": (16, "I"),
+    "unacked_packets": (24, "I"),
+    "rtt_us": (68, "I"),
+    "rtt_var_us": (72, "I"),
+    "congestion_window_packets": (80, "I"),
+    "total_retransmits": (100, "I"),
+    "bytes_acked": (120, "Q"),
+    "bytes_received": (128, "Q"),
+    "notsent_bytes": (144, "I"),
+    "min_rtt_us": (148, "I"),
+    "delivery_rate_bytes_per_s": (160, "Q"),
+    "busy_us": (168, "Q"),
+    "receive_window_limited_us": (176, "Q"),
+    "send_buffer_limited_us": (184, "Q"),
+    "bytes_sent": (200, "Q"),
+    "bytes_retransmitted": (208, "Q"),
+}
+
+
+def read_tcp_info(sock: socket.socket) -> TcpInfo | None:
+    """Ask the kernel about a connected TCP socket; None off Linux or when it will not say."""
+    if not _LINUX:
+        return None
+    try:
+        raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return None
+    return TcpInfo(**{name: _field(raw, *where) for name, where in _FIELDS.items()})
+
+
+def read_unacked_bytes(sock: socket.socket) -> int | None:
+    """Bytes written to the socket that the peer's TCP has not acknowledged (SIOCOUTQ, tcp(7)).
+
+    Bytes not yet sent are part of them. None off Linux.
+    """
+    if not _LINUX:
+        return None
+    count = array.array("i", [0])
+    try:
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
+    except OSError:
+        return None
+    return count[0]
+
+
+def _field(raw: bytes, offset: int, code: str) -> int | None:
+    if len(raw) < offset + struct.calcsize(code):
+        return None
+    value: int = struct.unpack_from("=" + code, raw, offset)[0]
+    return value

@@ -1,0 +1,147 @@
+"""The vocabulary of a request's timeline, and the facts that go with it.
+
+A moment is a point of `time.monotonic_ns`. What each means is in `docs/profile.md`; the seed's
+field names are given by `seed.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum, auto
+
+from ..config import HttpVersion
+from ..facts import TlsFacts
+
+Ns = int
+"""Nanoseconds of `time.monotonic_ns`."""
+
+
+class Moment(IntEnum):
+    """Points of one leg (one request on the wire). An IntEnum, so that it indexes a list."""
+
+    FETCH_START = 0
+    """The engine turned to this leg."""
+    DNS_START = auto()
+    DNS_END = auto()
+    CONNECT_START = auto()
+    """The winning attempt called connect (TCP) or sent its first datagram (QUIC)."""
+    TCP_CONNECTED = auto()
+    """TCP only: the three-way handshake is complete."""
+    TLS_START = auto()
+    """First handshake byte; on QUIC the same as CONNECT_START."""
+    TLS_END = auto()
+    """Handshake complete; on QUIC the same as CONNECT_END."""
+    CONNECT_END = auto()
+    """The connection can carry requests: TLS and proxy handshakes included."""
+    REQUEST_START = auto()
+    """Just before the operating system took the first byte of this request."""
+    REQUEST_END = auto()
+    """Just after the operating system took the last byte of this request's body (of its head,
+    without one), or, when the sending stopped early, the last byte that was given to it."""
+    REQUEST_ACKED = auto()
+    """The peer's transport was seen to have acknowledged the last byte."""
+    INTERIM_START = auto()
+    """First byte of the first 1xx response."""
+    RESPONSE_START = auto()
+    """First byte of the final response head."""
+    RESPONSE_HEAD_END = auto()
+    """The final response head was complete."""
+    RESPONSE_END = auto()
+    """Last byte of the response body."""
+
+
+class AttemptOutcome(StrEnum):
+    """How a connection attempt ended."""
+
+    WON = "won"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    """Another attempt won first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try to reach one address with one protocol, as happy eyeballs and the race made it."""
+
+    address: tuple[str, int] | None
+    """IP address and port; None when the name did not resolve."""
+    protocol: str
+    """`tcp`, `tls` or `quic`."""
+    start: Ns
+    end: Ns
+    outcome: AttemptOutcome
+    error: str | None = None
+    """Why it failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialRecord:
+    """When and how a connection came to be; folded into the profile of its first request."""
+
+    dns_start: Ns | None = None
+    """None when no lookup was needed (IP literal) or an address was cached."""
+    dns_end: Ns | None = None
+    connect_start: Ns | None = None
+    tcp_connected: Ns | None = None
+    tls_start: Ns | None = None
+    tls_end: Ns | None = None
+    connect_end: Ns | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionFacts:
+    """The connection a request used."""
+
+    connection_id: int
+    version: HttpVersion
+    peer: tuple[str, int]
+    local: tuple[str, int]
+    tls: TlsFacts | None
+    dial: DialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportSample:
+    """The transport's own figures at one moment; None where the platform cannot tell."""
+
+    at: Ns
+    rtt_ms: float | None = None
+    """Smoothed round-trip time."""
+    min_rtt_ms: float | None = None
+    latest_rtt_ms: float | None = None
+    rtt_var_ms: float | None = None
+    congestion_window_bytes: int | None = None
+    bytes_in_flight: int | None = None
+    retransmitted_packets: int | None = None
+    retransmitted_bytes: int | None = None
+    lost_packets: int | None = None
+    pto_count: int | None = None
+    delivery_rate_bytes_per_s: int | None = None
+    busy_ms: float | None = None
+    """Time with unacknowledged data (Linux)."""
+    receive_window_limited_ms: float | None = None
+    """Time stalled by the peer's receive window (Linux)."""
+    send_buffer_limited_ms: float | None = None
+    """Time stalled by our send buffer (Linux)."""
+    wire_sent_bytes: int | None = None
+    """Bytes this connection gave to its socket so far, TLS or QUIC overhead included."""
+    wire_received_bytes: int | None = None
+    datagrams_sent: int | None = None
+    datagrams_received: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WallAnchor:
+    """One pair of clock readings that turns moments into epoch time; taken once per process."""
+
+    monotonic_ns: int
+    epoch_ns: int
+
+    def epoch_ms(self, moment: Ns) -> float:
+        """Epoch milliseconds, with microsecond fraction."""
+        return (self.epoch_ns + moment - self.monotonic_ns) // 1000 / 1000
+
+
+WALL = WallAnchor(time.monotonic_ns(), time.time_ns())

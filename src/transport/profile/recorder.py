@@ -1,0 +1,97 @@
+"""Collects the moments of one request. Every call is synchronous and costs well under 1 µs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .moments import Attempt, ConnectionFacts, Moment, Ns, TransportSample
+
+
+@dataclass(slots=True)
+class Leg:
+    """One request on the wire: the first, a redirect's, or a retry's."""
+
+    url: str
+    is_redirect: bool = False
+    times: list[Ns | None] = field(default_factory=lambda: [None] * len(Moment))
+    attempts: list[Attempt] = field(default_factory=list)
+    """Connection attempts made for this leg, the lost ones included."""
+    connection: ConnectionFacts | None = None
+    socket_reused: bool = False
+    sample: TransportSample | None = None
+    status: int | None = None
+    error: str | None = None
+    body_bytes: int | None = None
+    """Announced body length; None without one."""
+    body_sent_bytes: int = 0
+    """Body bytes given to the operating system."""
+    body_acked_bytes: int | None = None
+    """Body bytes known to be acknowledged; None when the platform cannot tell."""
+    sent_bytes: int = 0
+    """HTTP-layer bytes: head, framing, body."""
+    received_bytes: int = 0
+    upload_complete: bool = False
+    """The whole body was given to the operating system."""
+    high_performance: bool = False
+    """A bulk sender carried the body."""
+
+
+class Recorder:
+    """The record of one call: its own moments and its legs, oldest first."""
+
+    __slots__ = ("_clock", "invoke_start", "legs", "queue_end", "queue_start")
+
+    def __init__(self, clock: Callable[[], Ns] = time.monotonic_ns) -> None:
+        self._clock = clock
+        self.invoke_start: Ns = clock()
+        self.queue_start: Ns | None = None
+        self.queue_end: Ns | None = None
+        self.legs: list[Leg] = []
+
+    def now(self) -> Ns:
+        """Read the clock moments are taken from."""
+        return self._clock()
+
+    @property
+    def leg(self) -> Leg:
+        """The leg in progress."""
+        return self.legs[-1]
+
+    def begin_leg(self, url: str, *, is_redirect: bool = False) -> Leg:
+        """Turn to a new request on the wire; marks its FETCH_START."""
+        leg = Leg(url, is_redirect)
+        leg.times[Moment.FETCH_START] = self._clock()
+        self.legs.append(leg)
+        return leg
+
+    def mark(self, moment: Moment, at: Ns | None = None) -> None:
+        """Record a moment of the current leg, now or at a clock value already taken."""
+        self.legs[-1].times[moment] = self._clock() if at is None else at
+
+    def mark_first(self, moment: Moment, at: Ns | None = None) -> None:
+        """Record a moment unless the current leg already has it."""
+        times = self.legs[-1].times
+        if times[moment] is None:
+            times[moment] = self._clock() if at is None else at
+
+    def use_connection(self, facts: ConnectionFacts, *, reused: bool) -> None:
+        """Say which connection carries the leg; a fresh one brings its dial's moments along."""
+        leg = self.legs[-1]
+        leg.connection = facts
+        leg.socket_reused = reused
+        if reused:
+            return
+        dial = facts.dial
+        leg.attempts.extend(dial.attempts)
+        for moment, at in (
+            (Moment.DNS_START, dial.dns_start),
+            (Moment.DNS_END, dial.dns_end),
+            (Moment.CONNECT_START, dial.connect_start),
+            (Moment.TCP_CONNECTED, dial.tcp_connected),
+            (Moment.TLS_START, dial.tls_start),
+            (Moment.TLS_END, dial.tls_end),
+            (Moment.CONNECT_END, dial.connect_end),
+        ):
+            leg.times[moment] = at

@@ -1,0 +1,147 @@
+"""The one event vocabulary of HTTP/1.1, HTTP/2 and HTTP/3: what a peer did, in past tense."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..message import Headers, ResponseHead
+
+
+@dataclass(frozen=True, slots=True)
+class InterimReceived:
+    """A 1xx response head arrived (RFC 9110 §15.2)."""
+
+    stream_id: int
+    head: ResponseHead
+
+
+@dataclass(frozen=True, slots=True)
+class HeadReceived:
+    """The final response head arrived."""
+
+    stream_id: int
+    head: ResponseHead
+    byte_count: int
+    """Bytes the head took at the HTTP layer: head and framing, as received."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataReceived:
+    """A piece of the response body arrived."""
+
+    stream_id: int
+    data: bytes
+    byte_count: int
+    """Bytes it took at the HTTP layer, framing included."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseEnded:
+    """The response is complete."""
+
+    stream_id: int
+    trailers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReset:
+    """The peer ended the stream without completing it."""
+
+    stream_id: int
+    error_code: int
+    retryable: bool
+    """The peer promised that it did not process the request: RST_STREAM(REFUSED_STREAM)
+    (RFC 9113 §8.7), H3_REQUEST_REJECTED (RFC 9114 §4.1.1), or above a GOAWAY's last stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendingStopped:
+    """The peer wants no more of the request body; the response is, or will be, complete.
+
+    HTTP/2: RST_STREAM(NO_ERROR) after a complete response (RFC 9113 §8.1); HTTP/3: STOP_SENDING
+    (RFC 9114 §4.1).
+    """
+
+    stream_id: int
+    error_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWritable:
+    """`send_budget(stream_id)` rose above zero."""
+
+    stream_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class BodyAcked:
+    """The peer's transport acknowledged the stream up to here (HTTP/3 only).
+
+    TCP acknowledges for a whole connection, so there the kernel is asked instead.
+    """
+
+    stream_id: int
+    offset: int
+    """Contiguous stream bytes acknowledged, framing included."""
+    finished: bool
+    """The end of the stream was acknowledged too."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoAwayReceived:
+    """The peer takes no new requests on this connection (RFC 9113 §6.8, RFC 9114 §5.2)."""
+
+    last_stream_id: int
+    """Requests above this one were not processed."""
+    error_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimitChanged:
+    """The peer changed how many requests may run at once."""
+
+    max_streams: int
+
+
+@dataclass(frozen=True, slots=True)
+class PingAcked:
+    """A PING sent by `ping(payload)` came back (HTTP/2)."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeCompleted:
+    """The QUIC handshake is complete (HTTP/3 only; TCP machines begin after TLS)."""
+
+    alpn: str | None
+    session_resumed: bool
+    early_data_accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionTerminated:
+    """The connection is over; every open stream ends with this reason."""
+
+    reason: str
+    error_code: int | None
+    by_peer: bool
+    clean: bool
+    """Nothing was violated: end of file between requests, GOAWAY(NO_ERROR), idle timeout."""
+
+
+Event = (
+    InterimReceived
+    | HeadReceived
+    | DataReceived
+    | ResponseEnded
+    | StreamReset
+    | SendingStopped
+    | StreamWritable
+    | BodyAcked
+    | GoAwayReceived
+    | StreamLimitChanged
+    | PingAcked
+    | HandshakeCompleted
+    | ConnectionTerminated
+)
