@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..buffers import Buffer
-from ..profile.kernel import TcpInfo
 from ..facts import TlsFacts
+from ..profile.kernel import TcpInfo
 
 
 @dataclass(slots=True)

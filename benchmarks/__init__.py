@@ -1,0 +1,1 @@
+"""The measuring instrument of the project."""
