@@ -1,0 +1,295 @@
+"""One request on a connection that carries many: what HTTP/2 and HTTP/3 have in common.
+
+The request's own task sends its body and waits for the response; the connection's reader task
+feeds events to `dispatch`; its writer task reports what the operating system took to `flushed`.
+They meet in a `RequestStream`, whose `changed` event is replaced whenever something happened.
+
+Rules for an early final response (RFC 9113 §8.1, RFC 9114 §4.1): a status of 300 or above, or the
+peer's word that it wants no more, stops the body. A complete 2xx response does not: the body goes
+on as long as the peer takes it, and is given up once the peer takes nothing for `LINGER_S`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from ..body import Body, BodyReader
+from ..errors import (
+    ClientClosed,
+    ConnectionLost,
+    ReadTimeout,
+    StreamResetError,
+    TransportError,
+    WriteTimeout,
+)
+from ..profile.moments import Moment, Ns, TransportSample
+from ..protocols.events import (
+    BodyAcked,
+    DataReceived,
+    Event,
+    HeadReceived,
+    InterimReceived,
+    ResponseEnded,
+    SendingStopped,
+    StreamReset,
+    StreamWritable,
+)
+from ..protocols.machine import HttpMachine
+from .acks import next_poll_s
+from .connection import Connection, ConnectionState
+from .exchange import Exchange, RawResponse
+from .request_stream import RequestStream
+
+#: Body bytes one request queues before others get their turn (fairness between streams).
+TURN_BYTES = 64 * 1024
+#: After a complete 2xx response: how long a peer may take nothing before the body is given up.
+LINGER_S = 1.0
+
+
+class MultiplexedConnection(Connection):
+    """Base of the HTTP/2 and HTTP/3 drivers.
+
+    A driver owns the socket and the tasks, and implements the five hooks at the end. It calls
+    `dispatch` for each event that names a stream, `flushed` after the operating system took bytes,
+    and `fail_all` when the connection is over.
+    """
+
+    machine: HttpMachine
+
+    def __init__(self) -> None:
+        self.streams: dict[int, RequestStream] = {}
+
+    @property
+    def active_requests(self) -> int:
+        """Requests on it now."""
+        return len(self.streams)
+
+    @property
+    def available_requests(self) -> int:
+        """How many more it takes now."""
+        return self.machine.available_streams if self.state is ConnectionState.OPEN else 0
+
+    async def exchange(self, exchange: Exchange) -> RawResponse:
+        """Carry one request; see `Connection.exchange`."""
+        body = exchange.body
+        reader = await body.open() if body is not None and body.length != 0 else None
+        try:
+            stream = self._open(exchange, has_body=reader is not None)
+            try:
+                if body is not None and reader is not None:
+                    await self._upload(stream, body, reader)
+                await self._wait_response(stream)
+                return stream.response()
+            finally:
+                self._finish(stream)
+        finally:
+            if reader is not None:
+                await reader.aclose()
+
+    # --- called by the driver's tasks; synchronous ------------------------------------------
+
+    def dispatch(self, event: Event, read_ns: Ns) -> None:
+        """Tell the request concerned; events of finished streams are dropped."""
+        stream = self.streams.get(getattr(event, "stream_id", -1))
+        if stream is None:
+            return
+        match event:
+            case HeadReceived():
+                stream.take_head(event, read_ns)
+                stream.exchange.recorder.leg.sample = self.sample()
+            case DataReceived():
+                stream.take_data(event, read_ns)
+            case ResponseEnded():
+                stream.take_end(event.trailers, read_ns)
+            case InterimReceived():
+                stream.exchange.recorder.mark_first(Moment.INTERIM_START, read_ns)
+                stream.got_interim = True
+            case SendingStopped():
+                stream.stop_sending = True
+            case BodyAcked():
+                stream.acked(self.acked_body_bytes(stream, event), event.finished)
+            case StreamReset():
+                stream.fail(_reset_error(event, stream))
+            case StreamWritable():
+                pass  # waking up is all there is to it
+        stream.wake()
+
+    def flushed(
+        self, stream: RequestStream, body_bytes: int, started: Ns, ended: Ns, *, end: bool
+    ) -> None:
+        """The operating system took this stream's bytes: its head, and the body up to here.
+
+        Args:
+            stream: the request.
+            body_bytes: body bytes taken so far, in all.
+            started: just before the syscall that took the first of the new bytes.
+            ended: just after the syscall that took the last of them.
+            end: the end of the request was among them.
+        """
+        stream.took(body_bytes, started, ended, end=end)
+        stream.wake()
+
+    def fail_all(self, error: TransportError) -> None:
+        """End every open request with its own copy of the reason."""
+        for stream in list(self.streams.values()):
+            stream.fail(_copy_for(error, stream))
+            stream.wake()
+
+    # --- the request's own task -------------------------------------------------------------
+
+    def _open(self, exchange: Exchange, *, has_body: bool) -> RequestStream:
+        if self.state is not ConnectionState.OPEN or self.machine.available_streams <= 0:
+            raise ConnectionLost("the connection takes no more requests", retryable=True)
+        stream_id = self.machine.send_head(exchange.head, end=not has_body)
+        stream = RequestStream(stream_id, exchange, has_body=has_body)
+        self.streams[stream_id] = stream
+        self.kick()
+        return stream
+
+    async def _upload(self, stream: RequestStream, body: Body, reader: BodyReader) -> None:
+        # A short body of known length is read without waiting for anyone: no task needed.
+        if body.length is not None and body.length <= TURN_BYTES:
+            await self._send_body(stream, reader)
+            return
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._send_body, stream, reader)
+            while not stream.sending_over:
+                await stream.changed.wait()
+            tasks.cancel_scope.cancel()
+
+    async def _send_body(self, stream: RequestStream, reader: BodyReader) -> None:
+        """Queue the whole body, then wait until the operating system has taken it."""
+        total = stream.exchange.head.content_length
+        buffer = memoryview(bytearray(TURN_BYTES if total is None else min(TURN_BYTES, total)))
+        try:
+            while not stream.sending_over:
+                count = await reader.readinto(buffer)
+                if not await self._queue(stream, buffer[:count], last=count == 0):
+                    break
+                await checkpoint()
+            while not stream.sending_over:
+                await self._wait_writable(stream)
+        except TransportError as error:
+            stream.fail(error)
+            stream.wake()
+
+    async def _queue(self, stream: RequestStream, data: memoryview, *, last: bool) -> bool:
+        """Queue one turn's bytes as the budget allows; False once the end is queued."""
+        total = stream.exchange.head.content_length
+        while data or last:
+            if stream.sending_over:
+                return False
+            # The budget is asked after every wait: the peer may have shrunk its window meanwhile.
+            budget = self.machine.send_budget(stream.stream_id)
+            if budget <= 0 and data:
+                await self._wait_writable(stream)
+                continue
+            piece, data = data[:budget], data[budget:]
+            stream.body_queued += len(piece)
+            end = last or stream.body_queued == total
+            self.machine.send_body(stream.stream_id, piece, end=end)
+            stream.end_queued = end
+            self.kick()
+            if end:
+                return False
+        return True
+
+    async def _wait_writable(self, stream: RequestStream) -> None:
+        idle_s = LINGER_S if stream.ended else stream.exchange.timeouts.write_idle_s
+        with anyio.move_on_after(idle_s) as scope:
+            await stream.changed.wait()
+        if not scope.cancelled_caught:
+            return
+        if not stream.ended:
+            raise WriteTimeout(f"the peer took no byte of the request for {idle_s} s")
+        stream.stop_sending = True
+
+    async def _wait_response(self, stream: RequestStream) -> None:
+        """Wait until the response is complete; meanwhile watch for the acknowledgement."""
+        idle_s = stream.exchange.timeouts.read_idle_s
+        idle_since, received = anyio.current_time(), stream.received_events
+        poll_s: float | None = None
+        while not stream.ended:
+            if stream.error is not None:
+                raise stream.error
+            if stream.received_events != received:
+                idle_since, received = anyio.current_time(), stream.received_events
+            deadline = None if idle_s is None else idle_since + idle_s
+            if deadline is not None and anyio.current_time() >= deadline:
+                raise ReadTimeout(f"the peer sent no byte of the response for {idle_s} s")
+            poll_s = next_poll_s(poll_s) if self.poll_acked(stream) else None
+            await _wait(stream, poll_s, deadline)
+        self.poll_acked(stream)
+
+    def _finish(self, stream: RequestStream) -> None:
+        if not (stream.ended and stream.end_flushed):
+            self.machine.reset_stream(stream.stream_id, response_complete=stream.ended)
+        leg = stream.exchange.recorder.leg
+        totals = self.machine.stream_totals(stream.stream_id)
+        leg.sent_bytes, leg.received_bytes = totals.sent_bytes, totals.received_bytes
+        leg.sample = leg.sample or self.sample()
+        self.machine.forget_stream(stream.stream_id)
+        del self.streams[stream.stream_id]
+        self.kick()
+        self.stream_finished()
+
+    # --- hooks of the driver ----------------------------------------------------------------
+
+    @abstractmethod
+    def kick(self) -> None:
+        """Wake the task that writes: the machine may have something to transmit."""
+
+    @abstractmethod
+    def sample(self) -> TransportSample | None:
+        """The transport's figures now."""
+
+    @abstractmethod
+    def poll_acked(self, stream: RequestStream) -> bool:
+        """Look whether more of the body was acknowledged; report it with `stream.acked`.
+
+        Returns True while polling again is worth it: the request was flushed and is not yet known
+        to be acknowledged. A driver that is told by events returns False.
+        """
+
+    @abstractmethod
+    def acked_body_bytes(self, stream: RequestStream, event: BodyAcked) -> int:
+        """Body bytes within the stream bytes that were acknowledged."""
+
+    @abstractmethod
+    def stream_finished(self) -> None:
+        """A request has left: close now if draining and this was the last."""
+
+
+async def _wait(stream: RequestStream, poll_s: float | None, deadline: float | None) -> None:
+    wake_at = float("inf") if deadline is None else deadline
+    if poll_s is not None:
+        wake_at = min(wake_at, anyio.current_time() + poll_s)
+    with anyio.CancelScope(deadline=wake_at):
+        await stream.changed.wait()
+
+
+def _reset_error(event: StreamReset, stream: RequestStream) -> TransportError:
+    # What the peer promises not to have processed may be resent whatever was sent already.
+    return StreamResetError(
+        f"the peer reset the stream with error code {event.error_code:#x}",
+        error_code=event.error_code,
+        phase=stream.phase,
+        retryable=event.retryable,
+    )
+
+
+def _copy_for(error: TransportError, stream: RequestStream) -> TransportError:
+    """A fresh exception of the same kind: one instance must not gather several tracebacks."""
+    message = str(error)
+    if isinstance(error, StreamResetError):
+        return StreamResetError(
+            message, error_code=error.error_code, phase=stream.phase, retryable=error.retryable
+        )
+    kind = type(error) if type(error).__init__ is TransportError.__init__ else ConnectionLost
+    phase = None if kind is ClientClosed else stream.phase
+    copy = kind(message, phase=phase, retryable=error.retryable)
+    copy.__cause__ = error.__cause__
+    return copy

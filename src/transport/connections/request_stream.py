@@ -1,0 +1,157 @@
+"""What is known of one request on a multiplexed connection."""
+
+from __future__ import annotations
+
+import anyio
+
+from ..errors import Phase, ResponseTooLarge, TransportError
+from ..message import Headers, ResponseHead
+from ..profile.moments import Moment, Ns
+from ..protocols.events import DataReceived, HeadReceived
+from .acks import AckLedger
+from .exchange import Exchange, Progress, RawResponse
+
+
+class RequestStream:
+    """One request's state: fed by the connection's tasks, watched by the request's own.
+
+    All methods are synchronous; whoever changes something calls `wake` afterwards.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_received_body_bytes",
+        "_started",
+        "body_queued",
+        "body_sent",
+        "changed",
+        "end_flushed",
+        "end_queued",
+        "ended",
+        "error",
+        "exchange",
+        "got_interim",
+        "head",
+        "ledger",
+        "received_events",
+        "stop_sending",
+        "stream_id",
+        "trailers",
+    )
+
+    def __init__(self, stream_id: int, exchange: Exchange, *, has_body: bool) -> None:
+        self.stream_id = stream_id
+        self.exchange = exchange
+        self.changed = anyio.Event()
+        """Replaced, never cleared, whenever something happened: wait on the one you saw."""
+        self.ledger = AckLedger()
+        self.head: ResponseHead | None = None
+        self.trailers = Headers()
+        self.ended = False
+        """The response is complete."""
+        self.error: TransportError | None = None
+        self.got_interim = False
+        self.stop_sending = False
+        self.body_queued = 0
+        self.body_sent = 0
+        self.end_queued = not has_body
+        self.end_flushed = False
+        """The operating system took the last byte of the request."""
+        self.received_events = 0
+        self._started = False
+        self._chunks: list[bytes] = []
+        self._received_body_bytes = 0
+
+    @property
+    def sending_over(self) -> bool:
+        """Nothing more of the request is to be sent."""
+        return self.end_flushed or self.stop_sending or self.error is not None
+
+    @property
+    def phase(self) -> Phase:
+        """What the request is doing."""
+        if self.head is not None:
+            return Phase.RECEIVE
+        return Phase.WAIT if self.end_flushed else Phase.SEND
+
+    def wake(self) -> None:
+        """Let everyone who waits look again."""
+        changed, self.changed = self.changed, anyio.Event()
+        changed.set()
+
+    def fail(self, error: TransportError) -> None:
+        """End with an error, unless the response is complete or an error came first."""
+        if not self.ended and self.error is None:
+            self.error = error
+        self.stop_sending = True
+
+    def take_head(self, event: HeadReceived, read_ns: Ns) -> None:
+        """The final response head arrived."""
+        recorder = self.exchange.recorder
+        self.head = event.head
+        self.received_events += 1
+        recorder.mark(Moment.RESPONSE_START, read_ns)
+        recorder.mark(Moment.RESPONSE_HEAD_END, read_ns)
+        recorder.leg.status = event.head.status
+        if event.head.status >= 300:
+            self.stop_sending = True
+        if self.exchange.on_head is not None:
+            self.exchange.on_head(event.head)
+
+    def take_data(self, event: DataReceived, read_ns: Ns) -> None:
+        """A piece of the response body arrived."""
+        self.received_events += 1
+        self._chunks.append(event.data)
+        self._received_body_bytes += len(event.data)
+        self.exchange.recorder.mark(Moment.RESPONSE_END, read_ns)
+        limit = self.exchange.limits.response_body_bytes
+        if self._received_body_bytes > limit:
+            self.fail(ResponseTooLarge(f"the response body is larger than {limit} bytes"))
+
+    def take_end(self, trailers: Headers, read_ns: Ns) -> None:
+        """The response is complete."""
+        self.received_events += 1
+        self.trailers = trailers
+        if self.error is None:
+            self.ended = True
+            self.exchange.recorder.mark(Moment.RESPONSE_END, read_ns)
+
+    def took(self, body_bytes: int, started: Ns, ended: Ns, *, end: bool) -> None:
+        """The operating system took the request up to `body_bytes` of its body."""
+        recorder = self.exchange.recorder
+        if not self._started:
+            self._started = True
+            recorder.mark(Moment.REQUEST_START, started)
+        recorder.mark(Moment.REQUEST_END, ended)
+        advanced = body_bytes > self.body_sent
+        self.body_sent = recorder.leg.body_sent_bytes = body_bytes
+        if end:
+            self.end_flushed = recorder.leg.upload_complete = True
+        if advanced:
+            self._report_progress()
+
+    def acked(self, body_bytes: int, finished: bool) -> None:
+        """The peer's transport acknowledged `body_bytes` of the body, perhaps its end."""
+        recorder = self.exchange.recorder
+        advanced = body_bytes > (recorder.leg.body_acked_bytes or 0)
+        recorder.leg.body_acked_bytes = body_bytes
+        if finished:
+            recorder.mark_first(Moment.REQUEST_ACKED)
+        if advanced:
+            self._report_progress()
+
+    def response(self) -> RawResponse:
+        """The complete response."""
+        if self.head is None or self.error is not None or not self.ended:
+            raise RuntimeError("the response is not complete")
+        return RawResponse(head=self.head, body=b"".join(self._chunks), trailers=self.trailers)
+
+    def _report_progress(self) -> None:
+        if self.exchange.on_progress is not None:
+            self.exchange.on_progress(
+                Progress(
+                    self.body_sent,
+                    self.exchange.head.content_length,
+                    self.exchange.recorder.leg.body_acked_bytes,
+                )
+            )
