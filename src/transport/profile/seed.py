@@ -1,0 +1,65 @@
+"""The seed's view of a profile: its spellings, its units, its rules for what did not happen.
+
+Times are epoch milliseconds with microsecond fraction. 0 stands for "not reached"; a phase that a
+reused connection or a cache made unnecessary equals fetchStart; `SSLconnection*` is 0 on plain
+http; `redirect*` is 0 unless every hop stayed on the origin.
+"""
+
+from __future__ import annotations
+
+from ..config import HttpVersion
+from .moments import Ns
+from .profile import Profile
+
+_PROTOCOL_NAMES = {HttpVersion.HTTP1: "http1.1", HttpVersion.HTTP2: "h2", HttpVersion.HTTP3: "quic"}
+#: Chromium's markers (net/nqe): ECT "unknown", and "no estimate" for round trips and throughput.
+_NETTYPE_UNKNOWN = 0
+_NO_ESTIMATE = -1
+
+
+def seed_view(profile: Profile) -> dict[str, object]:
+    """Every field of the seed's table, JSON-serialisable."""
+    fetch_start = profile.fetch_start
+    skipped = fetch_start if profile.connect_end is not None or profile.socket_reused else None
+    secure = profile.url is not None and profile.url.startswith("https:")
+    show_redirects = profile.redirects_same_origin
+
+    def ms(at: Ns | None, otherwise: Ns | None = None) -> float:
+        moment = otherwise if at is None else at
+        return 0 if moment is None else profile.wall.epoch_ms(moment)
+
+    return {
+        "invokeStart": ms(profile.invoke_start),
+        "queueStart": ms(profile.queue_start),
+        "queueEnd": ms(profile.queue_end),
+        "redirectStart": ms(profile.redirect_start) if show_redirects else 0,
+        "redirectEnd": ms(profile.redirect_end) if show_redirects else 0,
+        "fetchStart": ms(fetch_start),
+        "domainLookUpStart": ms(profile.dns_start, skipped),
+        "domainLookUpEnd": ms(profile.dns_end, skipped),
+        "connectStart": ms(profile.connect_start, skipped),
+        "connectEnd": ms(profile.connect_end, skipped),
+        "SSLconnectionStart": ms(profile.tls_start, skipped) if secure else 0,
+        "SSLconnectionEnd": ms(profile.tls_end, skipped) if secure else 0,
+        "requestStart": ms(profile.request_start),
+        "requestEnd": ms(profile.request_end),
+        "responseStart": ms(profile.response_start),
+        "responseEnd": ms(profile.response_end),
+        "rtt": _rounded(profile.rtt_ms),
+        "estimate_nettype": _NETTYPE_UNKNOWN,
+        "httpRttEstimate": _NO_ESTIMATE,
+        "transportRttEstimate": _NO_ESTIMATE,
+        "downstreamThroughputKbpsEstimate": _NO_ESTIMATE,
+        "throughputKbps": _rounded(profile.throughput_kbps),
+        "peerIP": profile.peer_ip or "",
+        "port": profile.port or 0,
+        "socketReused": profile.socket_reused,
+        "sendBytesCount": profile.sent_bytes,
+        "receivedBytedCount": profile.received_bytes,
+        "protocol": _PROTOCOL_NAMES[profile.http_version] if profile.http_version else "unknown",
+        "usingHighPerformanceMode": profile.high_performance,
+    }
+
+
+def _rounded(value: float | None) -> float:
+    return 0 if value is None else round(value, 3)
