@@ -21,6 +21,8 @@ from ..errors import (
     ClientClosed,
     ConnectionLost,
     ReadTimeout,
+    RemoteProtocolError,
+    ResponseTooLarge,
     StreamResetError,
     TransportError,
     WriteTimeout,
@@ -272,6 +274,9 @@ async def _wait(stream: RequestStream, poll_s: float | None, deadline: float | N
 
 
 def _reset_error(event: StreamReset, stream: RequestStream) -> TransportError:
+    if event.reason:
+        kind = ResponseTooLarge if event.too_large else RemoteProtocolError
+        return kind(event.reason, phase=stream.phase)
     # What the peer promises not to have processed may be resent whatever was sent already.
     return StreamResetError(
         f"the peer reset the stream with error code {event.error_code:#x}",

@@ -45,13 +45,17 @@ class ResponseEnded:
 
 @dataclass(frozen=True, slots=True)
 class StreamReset:
-    """The peer ended the stream without completing it."""
+    """The stream ended without a complete response: by the peer, or by us for what it did."""
 
     stream_id: int
     error_code: int
     retryable: bool
     """The peer promised that it did not process the request: RST_STREAM(REFUSED_STREAM)
     (RFC 9113 §8.7), H3_REQUEST_REJECTED (RFC 9114 §4.1.1), or above a GOAWAY's last stream."""
+    reason: str = ""
+    """What was wrong with the response, when this side gave the stream up for it."""
+    too_large: bool = False
+    """`reason` is a response head beyond our limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,8 @@ class ConnectionTerminated:
     by_peer: bool
     clean: bool
     """Nothing was violated: end of file between requests, GOAWAY(NO_ERROR), idle timeout."""
+    too_large: bool = False
+    """`reason` is a response head beyond our limit."""
 
 
 Event = (
