@@ -111,6 +111,11 @@ class Profile:
 
         return waterfall_text(self)
 
+    def __rich__(self) -> object:
+        from .waterfall import Waterfalls  # noqa: PLC0415 - drawn only when asked for
+
+        return Waterfalls([("", self)])
+
 
 def fold(recorder: Recorder) -> Profile:
     """Turn a record, complete or not, into its profile."""
