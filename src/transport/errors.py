@@ -42,6 +42,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .profile.moments import Attempt
     from .profile.profile import Profile
 
 
@@ -134,7 +135,13 @@ class SourceNotRewindable(SourceError):
 
 
 class NetworkError(TransportError):
-    """The network failed."""
+    """The network failed.
+
+    Attributes:
+        attempts: the connection attempts that led to it; empty on an established connection.
+    """
+
+    attempts: tuple[Attempt, ...] = ()
 
 
 class ResolveError(NetworkError):
@@ -144,9 +151,14 @@ class ResolveError(NetworkError):
 
 
 class ConnectError(NetworkError):
-    """No address of the host could be connected to."""
+    """No address of the host could be connected to.
+
+    Attributes:
+        refused: every address answered, and said that nobody listens on that port.
+    """
 
     default_phase = Phase.CONNECT
+    refused: bool = False
 
 
 class TlsError(NetworkError):
@@ -178,9 +190,14 @@ class PoolTimeout(DeadlineExceeded):
 
 
 class ConnectTimeout(DeadlineExceeded):
-    """No connection within `connect_s`."""
+    """No connection within `connect_s`.
+
+    Attributes:
+        attempts: the connection attempts made until then.
+    """
 
     default_phase = Phase.CONNECT
+    attempts: tuple[Attempt, ...] = ()
 
 
 class WriteTimeout(DeadlineExceeded):

@@ -1,0 +1,73 @@
+"""From a host name to addresses."""
+
+from __future__ import annotations
+
+import socket
+from typing import Protocol
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+from ..errors import ResolveError
+
+#: Lookups at once. They have their own limit: a name server that does not answer must not keep
+#: file reads from getting a thread.
+_PARALLEL_LOOKUPS = 16
+_limiter = RunVar[anyio.CapacityLimiter]("trilane_lookup_limiter")
+
+
+class Resolver(Protocol):
+    """Finds the addresses of a name. It is not asked about IP literals."""
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        """Return at least one IP address as text, preferred first.
+
+        Raises:
+            ResolveError: the name has no address, or it could not be found out.
+        """
+        ...
+
+
+class SystemResolver:
+    """The operating system's resolver: hosts file, DNS, and whatever else nsswitch names.
+
+    The addresses come in the system's order (RFC 6724). AI_ADDRCONFIG is not used: glibc then
+    hides `::1` and `127.0.0.1` behind the addresses of real interfaces, so that `localhost` loses
+    a family; an address of a family this host does not have fails at once instead, which happy
+    eyeballs takes in its stride.
+
+    `getaddrinfo` cannot be interrupted. A cancelled lookup returns at once and leaves its thread
+    to finish alone.
+    """
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        """Ask `getaddrinfo` in a worker thread; see `Resolver.resolve`."""
+        try:
+            found = await anyio.to_thread.run_sync(
+                _lookup, host, abandon_on_cancel=True, limiter=_lookup_limiter()
+            )
+        except OSError as exc:  # gaierror is one
+            reason = exc.strerror or str(exc)
+            raise ResolveError(f"cannot resolve {host!r}: {reason}") from exc
+        except UnicodeError as exc:
+            # The codec refuses empty labels and labels of more than 63 bytes.
+            raise ResolveError(f"cannot resolve {host!r}: not a valid host name: {exc}") from exc
+        if not found:
+            raise ResolveError(f"cannot resolve {host!r}: the name has no address")
+        return found
+
+
+def _lookup(host: str) -> tuple[str, ...]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    usable = (socket.AF_INET, socket.AF_INET6)
+    return tuple(dict.fromkeys(str(to[0]) for family, _, _, _, to in found if family in usable))
+
+
+def _lookup_limiter() -> anyio.CapacityLimiter:
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(_PARALLEL_LOOKUPS)
+        _limiter.set(limiter)
+        return limiter
