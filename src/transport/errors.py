@@ -39,7 +39,7 @@ table in `trilane.api.error_table`.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from .profile.moments import Attempt
@@ -84,6 +84,14 @@ class TransportError(Exception):
         self.bytes_sent = None
         self.bytes_acked = None
         self.profile = None
+
+    def fresh_copy(self) -> Self:
+        """The same error as another instance: one would gather the tracebacks of all waiters."""
+        copy = type(self).__new__(type(self))
+        copy.args = self.args
+        copy.__dict__.update(self.__dict__)
+        copy.__cause__ = self.__cause__
+        return copy
 
 
 class UsageError(TransportError, ValueError):
@@ -172,7 +180,23 @@ class CertificateError(TlsError):
 
 
 class ConnectionLost(NetworkError):
-    """An established connection broke."""
+    """An established connection broke.
+
+    Attributes:
+        before_response: not a single byte of the response had arrived; on a reused connection this
+            almost always means that the server had closed it while it was idle.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        phase: Phase | None = None,
+        retryable: bool = False,
+        before_response: bool = False,
+    ) -> None:
+        super().__init__(message, phase=phase, retryable=retryable)
+        self.before_response = before_response
 
 
 class DeadlineExceeded(TransportError, TimeoutError):

@@ -18,7 +18,6 @@ from anyio.lowlevel import checkpoint
 
 from ..body import Body, BodyReader
 from ..errors import (
-    ClientClosed,
     ConnectionLost,
     ReadTimeout,
     RemoteProtocolError,
@@ -287,14 +286,8 @@ def _reset_error(event: StreamReset, stream: RequestStream) -> TransportError:
 
 
 def _copy_for(error: TransportError, stream: RequestStream) -> TransportError:
-    """A fresh exception of the same kind: one instance must not gather several tracebacks."""
-    message = str(error)
-    if isinstance(error, StreamResetError):
-        return StreamResetError(
-            message, error_code=error.error_code, phase=stream.phase, retryable=error.retryable
-        )
-    kind = type(error) if type(error).__init__ is TransportError.__init__ else ConnectionLost
-    phase = None if kind is ClientClosed else stream.phase
-    copy = kind(message, phase=phase, retryable=error.retryable)
-    copy.__cause__ = error.__cause__
+    copy = error.fresh_copy()
+    copy.phase = copy.phase or stream.phase
+    if isinstance(copy, ConnectionLost):
+        copy.before_response = stream.received_events == 0
     return copy

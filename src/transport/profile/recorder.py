@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .moments import Attempt, ConnectionFacts, Moment, Ns, TransportSample
+from .moments import Attempt, ConnectionFacts, DialRecord, Moment, Ns, TransportSample
 
 
 @dataclass(slots=True)
@@ -81,9 +81,12 @@ class Recorder:
         leg = self.legs[-1]
         leg.connection = facts
         leg.socket_reused = reused
-        if reused:
-            return
-        dial = facts.dial
+        if not reused:
+            self.use_dial(facts.dial)
+
+    def use_dial(self, dial: DialRecord) -> None:
+        """Take over what happened while a connection was made for this leg, or failed to be."""
+        leg = self.legs[-1]
         leg.attempts.extend(dial.attempts)
         for moment, at in (
             (Moment.DNS_START, dial.dns_start),

@@ -1,0 +1,258 @@
+"""One request's whole way: queue, choose, connect, exchange, redirect, retry.
+
+The only module that knows the whole way; each step is somebody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from .call import Call, Outcome
+from .config import Limits, QuicOptions, TlsOptions
+from .connections.exchange import Exchange, RawResponse
+from .connector import Connector
+from .errors import (
+    ClientClosed,
+    Phase,
+    PoolTimeout,
+    RedirectError,
+    SourceNotRewindable,
+    TotalTimeout,
+    TransportError,
+)
+from .message import RequestHead
+from .origins import OriginMemory
+from .policy.redirect import MAX_REDIRECTS, Redirection, redirection
+from .policy.retry import Failure, may_retry
+from .pool import DialFailed, Lease, Pool
+from .profile.moments import Moment
+from .profile.profile import fold
+from .profile.recorder import Leg, Recorder
+
+#: Closing waits this long for goodbyes; a peer that does not answer is left behind.
+CLOSE_GRACE_S = 1.0
+
+
+class Engine:
+    """Owns the pool and the task group of all its connections; an async context manager."""
+
+    def __init__(
+        self,
+        *,
+        tls: TlsOptions | None = None,
+        limits: Limits | None = None,
+        quic: QuicOptions | None = None,
+    ) -> None:
+        self._tls = tls or TlsOptions()
+        self._limits = limits or Limits()
+        self._quic = quic or QuicOptions()
+        self._stack: AsyncExitStack | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._stack is not None:
+            raise RuntimeError("this engine is already running")
+        self._stack = stack = AsyncExitStack()
+        tasks = await stack.enter_async_context(anyio.create_task_group())
+        self._memory = OriginMemory(anyio.current_time)
+        self._slots = anyio.CapacityLimiter(self._limits.parallel_requests)
+        connector = Connector(tasks, self._memory, self._tls, self._quic, self._limits)
+        self._pool = Pool(tasks, connector, self._memory, self._limits, anyio.current_time)
+        connector.on_late_connection = self._pool.add
+        tasks.start_soon(self._pool.run_expiry)
+        self._tasks = tasks
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        stack, self._stack = self._stack, None
+        if stack is None:
+            return
+        with anyio.move_on_after(CLOSE_GRACE_S, shield=True):
+            await self._pool.aclose()
+        self._tasks.cancel_scope.cancel()
+        # The group has nothing to say about why its owner leaves: background tasks never raise.
+        await stack.__aexit__(None, None, None)
+
+    @property
+    def pool(self) -> Pool:
+        """The connections of this engine."""
+        return self._pool
+
+    async def send(self, call: Call, recorder: Recorder) -> Outcome:
+        """Carry out a call and return its response; runs in the caller's scope.
+
+        Raises:
+            TransportError: with `profile`, `bytes_sent` and `bytes_acked` filled in.
+        """
+        try:
+            with anyio.move_on_after(call.timeouts.total_s):
+                return await self._send(call, recorder)
+            raise TotalTimeout(
+                f"the upload took longer than {call.timeouts.total_s} s", phase=_phase(recorder)
+            )
+        except TransportError as error:
+            _describe(error, recorder)
+            raise
+
+    async def _send(self, call: Call, recorder: Recorder) -> Outcome:
+        if self._stack is None:
+            raise ClientClosed("the client is not running: use it inside `async with`")
+        async with self._slot(call, recorder):
+            for hop in range(MAX_REDIRECTS + 1):
+                outcome = await self._leg(call, recorder, is_redirect=hop > 0)
+                step = redirection(call.method, call.url, call.headers, outcome.head)
+                if step is None or not call.follow_redirects:
+                    return outcome
+                call = _redirected(call, step)
+        raise RedirectError(f"more than {MAX_REDIRECTS} redirects")
+
+    @asynccontextmanager
+    async def _slot(self, call: Call, recorder: Recorder) -> AsyncIterator[None]:
+        """Hold one of the parallel slots; waiting for it is what the queue moments mean."""
+        borrower = object()
+        recorder.queue_start = recorder.queue_end = recorder.now()
+        try:
+            self._slots.acquire_on_behalf_of_nowait(borrower)
+        except anyio.WouldBlock:
+            with anyio.move_on_after(call.timeouts.pool_s) as timer:
+                await self._slots.acquire_on_behalf_of(borrower)
+            recorder.queue_end = recorder.now()
+            if timer.cancelled_caught:
+                raise PoolTimeout(
+                    f"none of the {self._limits.parallel_requests} slots "
+                    f"became free within {call.timeouts.pool_s} s"
+                ) from None
+        try:
+            yield
+        finally:
+            self._slots.release_on_behalf_of(borrower)
+
+    async def _leg(self, call: Call, recorder: Recorder, *, is_redirect: bool) -> Outcome:
+        """One request on the wire, and its retries."""
+        expect_continue, newer_than = call.expect_continue, 0
+        retries = 0
+        while True:
+            leg = recorder.begin_leg(str(call.url), is_redirect=is_redirect and retries == 0)
+            leg.body_bytes = call.body.length if call.body is not None else None
+            lease = await self._acquire(call, recorder, newer_than)
+            try:
+                raw = await self._exchange(call, recorder, lease, expect_continue=expect_continue)
+            except TransportError as error:
+                leg.error = str(error)
+                if not may_retry(_failure(call, error, lease, retries), call.retry_stale):
+                    raise
+                newer_than = self._pool.newest_connection_id()
+            else:
+                self._learn(call, leg, raw)
+                if not (raw.head.status == 417 and expect_continue):
+                    return _outcome(call, lease, raw)
+                expect_continue = False
+            retries += 1
+
+    async def _acquire(self, call: Call, recorder: Recorder, newer_than: int) -> Lease:
+        try:
+            lease = await self._pool.acquire(
+                call.url.origin,
+                call.preference,
+                connect_s=call.timeouts.connect_s,
+                pool_s=call.timeouts.pool_s,
+                newer_than=newer_than,
+            )
+        except DialFailed as failed:
+            recorder.use_dial(failed.record)
+            raise failed.error from failed.error.__cause__
+        recorder.use_connection(lease.connection.facts, reused=lease.reused)
+        return lease
+
+    async def _exchange(
+        self, call: Call, recorder: Recorder, lease: Lease, *, expect_continue: bool
+    ) -> RawResponse:
+        try:
+            exchange = Exchange(
+                head=RequestHead(
+                    method=call.method,
+                    url=call.url,
+                    headers=call.headers,
+                    content_length=call.body.length if call.body is not None else 0,
+                ),
+                body=call.body,
+                recorder=recorder,
+                timeouts=call.timeouts,
+                limits=self._limits,
+                expect_continue=expect_continue,
+                on_progress=call.on_progress,
+                on_head=call.on_head,
+                high_performance=call.high_performance,
+            )
+            return await lease.connection.exchange(exchange)
+        finally:
+            self._pool.release(lease)
+
+    def _learn(self, call: Call, leg: Leg, raw: RawResponse) -> None:
+        origin = call.url.origin
+        alt_svc = raw.head.headers.get("alt-svc")
+        if alt_svc is not None and origin.secure:
+            self._memory.saw_alt_svc(origin, alt_svc)
+        if leg.sample is not None and leg.sample.rtt_ms is not None:
+            self._memory.saw_rtt(origin, leg.sample.rtt_ms)
+
+
+def _failure(call: Call, error: TransportError, lease: Lease, retries: int) -> Failure:
+    return Failure(
+        error=error,
+        method=call.method,
+        rewindable=call.body is None or call.body.rewindable,
+        reused_connection=lease.reused,
+        retries=retries,
+    )
+
+
+def _outcome(call: Call, lease: Lease, raw: RawResponse) -> Outcome:
+    return Outcome(
+        head=raw.head,
+        body=raw.body,
+        trailers=raw.trailers,
+        url=call.url,
+        version=lease.connection.version,
+    )
+
+
+def _redirected(call: Call, step: Redirection) -> Call:
+    body = call.body if step.keeps_body else None
+    if body is not None and not body.rewindable:
+        raise SourceNotRewindable(
+            f"redirected to {step.url.origin} with the body to be sent again, "
+            "but its source cannot be rewound"
+        )
+    return replace(call, method=step.method, url=step.url, headers=step.headers, body=body)
+
+
+def _phase(recorder: Recorder) -> Phase:
+    """What a call that ran out of time was doing."""
+    if not recorder.legs:
+        return Phase.QUEUE
+    times = recorder.leg.times
+    if times[Moment.RESPONSE_START] is not None:
+        return Phase.RECEIVE
+    if recorder.leg.upload_complete:
+        return Phase.WAIT
+    return Phase.SEND if recorder.leg.connection is not None else Phase.CONNECT
+
+
+def _describe(error: TransportError, recorder: Recorder) -> None:
+    if recorder.legs:
+        leg = recorder.leg
+        error.bytes_sent = leg.body_sent_bytes
+        error.bytes_acked = leg.body_acked_bytes
+        leg.error = leg.error or str(error)
+    error.profile = fold(recorder)

@@ -1,0 +1,83 @@
+"""What one client remembers of origins: alternative services, broken QUIC, round-trip times."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .config import HttpVersion
+from .message import Origin
+from .policy.altsvc import parse_alt_svc
+from .policy.selection import OriginKnowledge
+
+#: Chromium's broken list (net/http/broken_alternative_services): 300 s, doubling up to 2 days.
+BROKEN_FIRST_S = 300.0
+BROKEN_LONGEST_S = 2 * 86400.0
+#: Origins remembered; the least recently used is forgotten first.
+MAX_ORIGINS = 1000
+
+
+@dataclass(slots=True)
+class _Memory:
+    alternative: tuple[str, int] | None = None
+    alternative_until_s: float = 0.0
+    broken_until_s: float = 0.0
+    failures: int = 0
+    srtt_s: float | None = None
+
+
+class OriginMemory:
+    """Remembers; `knowledge` is the view that `policy.selection` decides on."""
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        self._clock_s = clock_s
+        self._origins: OrderedDict[Origin, _Memory] = OrderedDict()
+
+    def knowledge(self, origin: Origin) -> OriginKnowledge:
+        """What is known now; expired entries are not."""
+        memory = self._origins.get(origin)
+        if memory is None:
+            return OriginKnowledge()
+        now_s = self._clock_s()
+        return OriginKnowledge(
+            quic_broken=now_s < memory.broken_until_s,
+            alternative=memory.alternative if now_s < memory.alternative_until_s else None,
+            srtt_s=memory.srtt_s,
+        )
+
+    def saw_alt_svc(self, origin: Origin, field_value: str) -> None:
+        """Take note of an Alt-Svc field that came over a secure connection (RFC 7838 §2.1)."""
+        alternatives = parse_alt_svc(field_value)
+        memory = self._memory(origin)
+        if alternatives is None:
+            memory.alternative = None
+            return
+        for alternative in alternatives:
+            if alternative.protocol == HttpVersion.HTTP3:
+                memory.alternative = (alternative.host or origin.host, alternative.port)
+                memory.alternative_until_s = self._clock_s() + alternative.max_age_s
+                return
+
+    def saw_rtt(self, origin: Origin, rtt_ms: float) -> None:
+        """Take note of a connection's smoothed round-trip time."""
+        self._memory(origin).srtt_s = rtt_ms / 1000
+
+    def quic_failed(self, origin: Origin) -> None:
+        """QUIC failed or lost its race without an answer: leave it out for a while."""
+        memory = self._memory(origin)
+        wait_s = min(BROKEN_FIRST_S * 2 ** min(memory.failures, 18), BROKEN_LONGEST_S)
+        memory.failures += 1
+        memory.broken_until_s = self._clock_s() + wait_s
+
+    def quic_worked(self, origin: Origin) -> None:
+        """QUIC came up: nothing is held against it any more."""
+        memory = self._memory(origin)
+        memory.failures, memory.broken_until_s = 0, 0.0
+
+    def _memory(self, origin: Origin) -> _Memory:
+        memory = self._origins.setdefault(origin, _Memory())
+        self._origins.move_to_end(origin)
+        while len(self._origins) > MAX_ORIGINS:
+            self._origins.popitem(last=False)
+        return memory

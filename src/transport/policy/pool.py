@@ -1,0 +1,194 @@
+"""The pool's rules, one set for the three protocols: who gets which connection, what is dialled.
+
+`decide` looks at a snapshot and returns actions; `transport/pool.py` carries them out and calls
+again. Requests are served in FIFO order per origin. An origin that may multiplex is dialled once
+at a time, whoever waits (single flight); HTTP/1.1 gets a connection per waiting request up to the
+limits. An idle connection of another origin makes room when the total is reached.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..config import HttpVersion, Limits
+from ..message import Origin
+from .selection import Plan
+
+_RANK = {HttpVersion.HTTP3: 0, HttpVersion.HTTP2: 1, HttpVersion.HTTP1: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionView:
+    """What the rules need to know of a connection."""
+
+    connection_id: int
+    origin: Origin
+    version: HttpVersion
+    free: int
+    """Requests it can take now; 0 while draining."""
+    usable: bool
+    """Open and alive; a connection that is not is retired as soon as it is idle."""
+    idle_since_s: float | None
+    """None while requests are on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialView:
+    """A connection being made."""
+
+    origin: Origin
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaiterView:
+    """A request that needs a connection."""
+
+    ticket: int
+    origin: Origin
+    plan: Plan
+    newer_than: int = 0
+    """Only connections with a higher id will do (a retry wants a fresh one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Give the connection to the request."""
+
+    ticket: int
+    connection_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Make a connection, at this request's instance."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Close the connection once nothing is on it."""
+
+    connection_id: int
+
+
+Action = Assign | Dial | Retire
+
+
+def decide(
+    connections: Sequence[ConnectionView],
+    dials: Sequence[DialView],
+    waiters: Sequence[WaiterView],
+    limits: Limits,
+    now_s: float,
+) -> list[Action]:
+    """The actions that bring the pool in order. `waiters` is in order of arrival."""
+    retired = {c.connection_id for c in connections if _is_spent(c, limits, now_s)}
+    room = _Room([c for c in connections if c.connection_id not in retired], dials, limits)
+    actions: list[Action] = [Retire(connection_id) for connection_id in sorted(retired)]
+    for waiter in waiters:
+        actions += room.place(waiter)
+    return actions
+
+
+def _is_spent(connection: ConnectionView, limits: Limits, now_s: float) -> bool:
+    if connection.idle_since_s is None:
+        return False
+    expired = now_s - connection.idle_since_s >= limits.idle_connection_s
+    return expired or not connection.usable
+
+
+class _Room:
+    """The snapshot while it is being handed out."""
+
+    def __init__(
+        self, connections: list[ConnectionView], dials: Sequence[DialView], limits: Limits
+    ) -> None:
+        self._limits = limits
+        self._connections = connections
+        self._free = {c.connection_id: c.free for c in connections if c.usable}
+        self._idle = {c.connection_id for c in connections if c.idle_since_s is not None}
+        self._open_dials = Counter((d.origin, d.plan) for d in dials)
+        self._per_origin = Counter(c.origin for c in connections)
+        self._per_origin.update(d.origin for d in dials)
+        self._total = len(connections) + len(dials)
+
+    def place(self, waiter: WaiterView) -> list[Action]:
+        """Serve one waiting request, dial for it, or leave it waiting."""
+        chosen = self._best(waiter)
+        if chosen is not None:
+            self._free[chosen.connection_id] -= 1
+            self._idle.discard(chosen.connection_id)
+            return [Assign(waiter.ticket, chosen.connection_id)]
+        key = (waiter.origin, waiter.plan)
+        if self._open_dials[key] > 0:
+            if not self._single_flight(waiter):
+                # That connection will serve one request: the next waiter needs another.
+                self._open_dials[key] -= 1
+            return []
+        if self._full_multiplexed(waiter):
+            return []
+        return self._dial(waiter)
+
+    def _candidates(self, waiter: WaiterView) -> list[ConnectionView]:
+        return [
+            c
+            for c in self._connections
+            if c.origin == waiter.origin
+            and c.version in waiter.plan.reusable
+            and c.connection_id > waiter.newer_than
+            and c.connection_id in self._free
+        ]
+
+    def _best(self, waiter: WaiterView) -> ConnectionView | None:
+        free = [c for c in self._candidates(waiter) if self._free[c.connection_id] > 0]
+        # The most recently used idle connection is the least likely to have been closed.
+        return min(free, key=lambda c: (_RANK[c.version], -(c.idle_since_s or 0)), default=None)
+
+    def _full_multiplexed(self, waiter: WaiterView) -> bool:
+        """Whether a connection exists whose streams are all taken: one of them will end."""
+        return any(c.version is not HttpVersion.HTTP1 for c in self._candidates(waiter))
+
+    def _single_flight(self, waiter: WaiterView) -> bool:
+        """One dial for all who wait, unless the origin is seen to answer with HTTP/1.1."""
+        return waiter.plan.may_multiplex and not any(
+            c.version is HttpVersion.HTTP1 for c in self._candidates(waiter)
+        )
+
+    def _dial(self, waiter: WaiterView) -> list[Action]:
+        if self._per_origin[waiter.origin] >= self._limits.connections_per_origin:
+            # Only idle connections this request cannot use are left of those that could go.
+            oldest = self._oldest_idle(waiter.origin)
+        elif self._total >= self._limits.connections_total:
+            oldest = self._oldest_idle()
+        else:
+            return self._dialled(waiter, [])
+        if oldest is None:
+            return []
+        self._drop(oldest)
+        return self._dialled(waiter, [Retire(oldest.connection_id)])
+
+    def _dialled(self, waiter: WaiterView, actions: list[Action]) -> list[Action]:
+        self._total += 1
+        self._per_origin[waiter.origin] += 1
+        if self._single_flight(waiter):
+            self._open_dials[waiter.origin, waiter.plan] += 1
+        return [*actions, Dial(waiter.ticket)]
+
+    def _oldest_idle(self, origin: Origin | None = None) -> ConnectionView | None:
+        idle = [
+            c
+            for c in self._connections
+            if c.connection_id in self._idle and origin in {None, c.origin}
+        ]
+        return min(idle, key=lambda c: c.idle_since_s or 0, default=None)
+
+    def _drop(self, connection: ConnectionView) -> None:
+        self._idle.discard(connection.connection_id)
+        self._free.pop(connection.connection_id, None)
+        self._connections = [c for c in self._connections if c is not connection]
+        self._per_origin[connection.origin] -= 1
+        self._total -= 1

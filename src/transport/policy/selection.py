@@ -1,0 +1,95 @@
+"""Which protocols a request may use, in which order, and how long TCP waits behind QUIC.
+
+====================  ==============================  ===========================================
+asked for             https://                        http://
+====================  ==============================  ===========================================
+neither flag          HTTP/1.1 (ALPN http/1.1)        HTTP/1.1
+http2                 ALPN h2, http/1.1               HTTP/1.1
+http3                 QUIC raced with http/1.1        HTTP/1.1
+http2 and http3       QUIC raced with h2, http/1.1    HTTP/1.1
+exactly http/1.1      ALPN http/1.1                   HTTP/1.1
+exactly h2            ALPN h2                         h2 with prior knowledge (RFC 9113 §3.3)
+exactly h3            QUIC only                       refused: HTTP/3 has no cleartext form
+====================  ==============================  ===========================================
+
+QUIC is left out of a race while it is known to be broken for the origin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..config import HttpVersion, Preference
+from ..errors import ProtocolUnavailable
+from ..message import Origin
+
+#: Chromium starts TCP this many smoothed round trips after QUIC (net/http, kSRTTMultiplier).
+RTT_FACTOR = 1.5
+#: … this long after it when no round trip is known …
+DEFAULT_TCP_DELAY_S = 0.3
+#: … and never later than this.
+LONGEST_TCP_DELAY_S = 3.0
+
+_H1, _H2, _H3 = HttpVersion.HTTP1, HttpVersion.HTTP2, HttpVersion.HTTP3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginKnowledge:
+    """What earlier requests and Alt-Svc told about an origin."""
+
+    quic_broken: bool = False
+    """QUIC failed lately, or lost a race without an answer."""
+    alternative: tuple[str, int] | None = None
+    """Host and port of an h3 alternative service (RFC 7838), when one was advertised."""
+    srtt_s: float | None = None
+    """Smoothed round-trip time last seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How to obtain a connection that a request may use."""
+
+    reusable: frozenset[HttpVersion]
+    """Existing connections of these protocols will do."""
+    alpn: tuple[HttpVersion, ...] = ()
+    """What TCP offers, by preference; empty: TCP is not tried."""
+    quic: tuple[str, int] | None = None
+    """Where QUIC is tried first."""
+    tcp_delay_s: float = 0.0
+    """How long TCP waits behind QUIC."""
+
+    @property
+    def may_multiplex(self) -> bool:
+        """Whether one connection may turn out to serve many requests."""
+        return self.quic is not None or _H2 in self.alpn
+
+
+def choose(preference: Preference, origin: Origin, knowledge: OriginKnowledge) -> Plan:
+    """Decide how a request reaches its origin.
+
+    Raises:
+        ProtocolUnavailable: HTTP/3 was demanded for an http:// URL.
+    """
+    quic = knowledge.alternative or (origin.host, origin.port)
+    if preference.exactly is _H3:
+        if not origin.secure:
+            raise ProtocolUnavailable(f"{origin} cannot speak HTTP/3: it needs an https:// URL")
+        return Plan(reusable=frozenset({_H3}), quic=quic)
+    if preference.exactly is not None:
+        return Plan(reusable=frozenset({preference.exactly}), alpn=(preference.exactly,))
+    if not origin.secure:
+        return Plan(reusable=frozenset({_H1}), alpn=(_H1,))
+    alpn = (_H2, _H1) if preference.http2 else (_H1,)
+    if not preference.http3:
+        return Plan(reusable=frozenset(alpn), alpn=alpn)
+    if knowledge.quic_broken:
+        # An HTTP/3 connection that came up after all is still the best one.
+        return Plan(reusable=frozenset({_H3, *alpn}), alpn=alpn)
+    delay_s = _tcp_delay_s(knowledge.srtt_s)
+    return Plan(reusable=frozenset({_H3}), alpn=alpn, quic=quic, tcp_delay_s=delay_s)
+
+
+def _tcp_delay_s(srtt_s: float | None) -> float:
+    if srtt_s is None:
+        return DEFAULT_TCP_DELAY_S
+    return min(RTT_FACTOR * srtt_s, LONGEST_TCP_DELAY_S)

@@ -1,0 +1,304 @@
+"""The pool: carries out what `policy/pool.py` decides.
+
+Requests `acquire` a lease and `release` it; connections are dialled and run in the client's task
+group, so a request that is cancelled takes nothing down with it. Between the decision and the
+request's first byte the slot is counted as taken by its lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+import anyio
+from anyio.abc import TaskGroup
+
+from .config import HttpVersion, Limits, Preference
+from .connections.connection import Connection, ConnectionState
+from .connector import Connector
+from .errors import ClientClosed, ConnectTimeout, PoolTimeout, TransportError
+from .message import Origin
+from .net.dial_log import DialLog
+from .origins import OriginMemory
+from .policy.pool import Action, Assign, ConnectionView, Dial, DialView, WaiterView, decide
+from .policy.selection import Plan, choose
+from .profile.moments import DialRecord
+
+
+@dataclass(slots=True)
+class Lease:
+    """One request's right to use a connection."""
+
+    connection: Connection
+    reused: bool
+    """Another request used it before."""
+
+
+class DialFailed(Exception):
+    """A connection could not be made; carries what happened on the way. Never leaves the engine."""
+
+    def __init__(self, error: TransportError, record: DialRecord) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.record = record
+
+
+@dataclass(slots=True)
+class _Pooled:
+    connection: Connection
+    origin: Origin
+    leases: int = 0
+    used: bool = False
+    idle_since_s: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    ticket: int
+    origin: Origin
+    preference: Preference
+    newer_than: int
+    connect_s: float | None
+    ready: anyio.Event = field(default_factory=anyio.Event)
+    own_dial: bool = False
+    lease: Lease | None = None
+    failure: DialFailed | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Dialling:
+    waiter: _Waiter
+    plan: Plan
+    scope: anyio.CancelScope
+
+
+class Pool:
+    """All connections of one client."""
+
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        connector: Connector,
+        memory: OriginMemory,
+        limits: Limits,
+        clock_s: Callable[[], float],
+    ) -> None:
+        self._tasks = tasks
+        self._connector = connector
+        self._memory = memory
+        self._limits = limits
+        self._clock_s = clock_s
+        self._tickets = count(1)
+        self._connections: dict[int, _Pooled] = {}
+        self._dials: list[_Dialling] = []
+        self._waiters: dict[int, _Waiter] = {}
+        self._closed = False
+
+    async def acquire(
+        self,
+        origin: Origin,
+        preference: Preference,
+        *,
+        connect_s: float | None,
+        pool_s: float | None,
+        newer_than: int = 0,
+    ) -> Lease:
+        """Wait for a connection the request may use.
+
+        Args:
+            origin: where the request goes.
+            preference: which protocols it may use.
+            connect_s: bound on a connection made at this request's instance.
+            pool_s: bound on waiting for somebody else's connection.
+            newer_than: refuse connections up to this id (a retry wants a fresh one).
+
+        Raises:
+            DialFailed: the connection could not be made.
+            PoolTimeout: nothing became free in time.
+            ProtocolUnavailable: the preference cannot be met by this kind of URL.
+            ClientClosed: the client was closed meanwhile.
+        """
+        if self._closed:
+            raise ClientClosed("the client is closed")
+        choose(preference, origin, self._memory.knowledge(origin))
+        waiter = _Waiter(next(self._tickets), origin, preference, newer_than, connect_s)
+        self._waiters[waiter.ticket] = waiter
+        try:
+            self._settle()
+            await self._wait(waiter, pool_s)
+        except BaseException:
+            if waiter.lease is not None:
+                self.release(waiter.lease)
+            raise
+        finally:
+            self._waiters.pop(waiter.ticket, None)
+            self._cancel_unwanted_dials()
+        if waiter.failure is not None:
+            raise waiter.failure
+        if waiter.lease is None:
+            raise ClientClosed("the client was closed while the request waited for a connection")
+        return waiter.lease
+
+    def release(self, lease: Lease) -> None:
+        """The request is done with its connection."""
+        pooled = self._connections.get(lease.connection.facts.connection_id)
+        if pooled is not None:
+            pooled.leases -= 1
+            pooled.idle_since_s = self._clock_s()
+        self._settle()
+
+    def add(self, origin: Origin, connection: Connection) -> None:
+        """Take in a connection that came up without anybody waiting for it any more."""
+        self._adopt(origin, connection)
+        self._settle()
+
+    def newest_connection_id(self) -> int:
+        """The highest id any connection of this pool has had."""
+        return max(self._connections, default=0)
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Every connection that is not closed."""
+        return [pooled.connection for pooled in self._connections.values()]
+
+    async def run_expiry(self) -> None:
+        """Close idle connections in time; runs until cancelled."""
+        while True:
+            await anyio.sleep(max(self._limits.idle_connection_s / 4, 0.05))
+            self._settle()
+
+    async def aclose(self) -> None:
+        """Close everything; requests that wait get ClientClosed."""
+        self._closed = True
+        for dialling in self._dials:
+            dialling.scope.cancel()
+        for waiter in self._waiters.values():
+            waiter.ready.set()
+        async with anyio.create_task_group() as tasks:
+            for connection in self.connections:
+                tasks.start_soon(connection.aclose)
+        self._connections.clear()
+
+    async def _wait(self, waiter: _Waiter, pool_s: float | None) -> None:
+        while not waiter.ready.is_set():
+            with anyio.move_on_after(None if waiter.own_dial else pool_s) as scope:
+                await waiter.ready.wait()
+            if scope.cancelled_caught and not waiter.own_dial and not waiter.ready.is_set():
+                raise PoolTimeout(f"no connection to {waiter.origin} became free in {pool_s} s")
+
+    # --- the snapshot and its actions; no await from here on ---------------------------------
+
+    def _settle(self) -> None:
+        if self._closed:
+            return
+        waiting = [w for w in self._waiters.values() if not w.ready.is_set()]
+        views = [self._waiter_view(w) for w in waiting]
+        dials = [DialView(origin=d.waiter.origin, plan=d.plan) for d in self._dials]
+        origins = {w.origin for w in waiting}
+        pooled = [self._connection_view(p, origins) for p in self._connections.values()]
+        for action in decide(pooled, dials, views, self._limits, self._clock_s()):
+            self._carry_out(action)
+
+    def _waiter_view(self, waiter: _Waiter) -> WaiterView:
+        return WaiterView(
+            ticket=waiter.ticket,
+            origin=waiter.origin,
+            plan=self._plan(waiter),
+            newer_than=waiter.newer_than,
+        )
+
+    def _plan(self, waiter: _Waiter) -> Plan:
+        return choose(waiter.preference, waiter.origin, self._memory.knowledge(waiter.origin))
+
+    def _connection_view(self, pooled: _Pooled, wanted: set[Origin]) -> ConnectionView:
+        connection = pooled.connection
+        usable = connection.state is ConnectionState.OPEN
+        if usable and pooled.leases == 0 and pooled.used and pooled.origin in wanted:
+            usable = connection.is_alive()
+        capacity = connection.active_requests + connection.available_requests
+        return ConnectionView(
+            connection_id=connection.facts.connection_id,
+            origin=pooled.origin,
+            version=connection.version,
+            free=capacity - pooled.leases if usable else 0,
+            usable=usable,
+            idle_since_s=None if pooled.leases else pooled.idle_since_s,
+        )
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Assign(ticket, connection_id):
+                pooled = self._connections[connection_id]
+                waiter = self._waiters[ticket]
+                waiter.lease = Lease(pooled.connection, pooled.used)
+                pooled.leases += 1
+                pooled.used = True
+                waiter.ready.set()
+            case Dial(ticket):
+                waiter = self._waiters[ticket]
+                waiter.own_dial = True
+                dialling = _Dialling(waiter, self._plan(waiter), anyio.CancelScope())
+                self._dials.append(dialling)
+                self._tasks.start_soon(self._dial, dialling)
+            case _:
+                pooled = self._connections.pop(action.connection_id)
+                pooled.connection.retire()
+
+    def _adopt(self, origin: Origin, connection: Connection) -> None:
+        pooled = _Pooled(connection, origin, idle_since_s=self._clock_s())
+        self._connections[connection.facts.connection_id] = pooled
+        self._tasks.start_soon(self._run, connection)
+
+    def _wants(self, waiter: _Waiter, dialling: _Dialling) -> bool:
+        """Whether the outcome of a dial concerns a waiting request."""
+        if waiter.ready.is_set():
+            return False
+        if waiter is dialling.waiter:
+            return True
+        return (
+            dialling.plan.may_multiplex
+            and waiter.origin == dialling.waiter.origin
+            and self._plan(waiter) == dialling.plan
+        )
+
+    def _cancel_unwanted_dials(self) -> None:
+        for dialling in self._dials:
+            if not any(self._wants(w, dialling) for w in self._waiters.values()):
+                dialling.scope.cancel()
+
+    # --- tasks of the client's group ----------------------------------------------------------
+
+    async def _dial(self, dialling: _Dialling) -> None:
+        waiter, log = dialling.waiter, DialLog()
+        failure: TransportError | None = None
+        connection: Connection | None = None
+        with dialling.scope:
+            try:
+                with anyio.move_on_after(waiter.connect_s) as timer:
+                    connection = await self._connector.connect(waiter.origin, dialling.plan, log)
+                if timer.cancelled_caught and connection is None:
+                    failure = ConnectTimeout(
+                        f"no connection to {waiter.origin} within {waiter.connect_s} s"
+                    )
+            except TransportError as error:
+                failure = error
+        interested = [w for w in self._waiters.values() if self._wants(w, dialling)]
+        self._dials.remove(dialling)
+        if connection is not None:
+            if self._closed:
+                await connection.aclose()
+            else:
+                self._adopt(waiter.origin, connection)
+        elif failure is not None:
+            for each in interested:
+                each.failure = DialFailed(failure.fresh_copy(), log.freeze())
+                each.ready.set()
+        self._settle()
+
+    async def _run(self, connection: Connection) -> None:
+        await connection.run()
+        if connection.version is not HttpVersion.HTTP1:
+            # Its tasks have ended, so it has; HTTP/1.1 has none and lives on.
+            self._connections.pop(connection.facts.connection_id, None)
+            self._settle()
