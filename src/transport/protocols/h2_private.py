@@ -1,0 +1,70 @@
+"""The one place that touches what the h2 library does not document as its interface.
+
+A canary test fails when a new h2 release moves any of it.
+"""
+
+from __future__ import annotations
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.settings import SettingCodes, Settings
+from h2.stream import H2Stream
+
+#: Cap on the HPACK table our requests fill: h2 would follow the peer's wish up to 4 GiB, and
+#: search it linearly for each field.
+MAX_ENCODER_TABLE_BYTES = 4096
+
+
+def new_connection(settings: dict[SettingCodes, int], head_bytes: int) -> H2Connection:
+    """A client connection that announces `settings` in its first frame.
+
+    Args:
+        settings: the initial settings of this side.
+        head_bytes: largest field list accepted (name, value and 32 for each field).
+    """
+    connection = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+    connection.local_settings = Settings(client=True, initial_values=settings)
+    connection.decoder.max_header_list_size = head_bytes
+    return connection
+
+
+def take_window(connection: H2Connection, stream_id: int, byte_count: int) -> None:
+    """Account for DATA frames laid out without h2's `send_data`; at most the window."""
+    connection.outbound_flow_control_window -= byte_count
+    _stream(connection, stream_id).outbound_flow_control_window -= byte_count
+
+
+def return_connection_window(connection: H2Connection, byte_count: int) -> None:
+    """Take back what `take_window` accounted for, for DATA that will never be sent."""
+    connection.outbound_flow_control_window += byte_count
+
+
+def skip_length_check(connection: H2Connection, stream_id: int) -> None:
+    """Leave Content-Length to us: h2 ends the whole connection for a mismatch, and misses some.
+
+    RFC 9113 §8.1.1 calls it a stream error.
+    """
+    if stream_id in connection.streams:
+        _stream(connection, stream_id)._expected_content_length = None  # noqa: SLF001 - the point
+
+
+def is_closed(connection: H2Connection, stream_id: int) -> bool:
+    """Whether both sides of a stream are over, so that nothing may be sent on it."""
+    return stream_id not in connection.streams or _stream(connection, stream_id).closed
+
+
+def bound_encoder_table(connection: H2Connection) -> None:
+    """After SETTINGS_HEADER_TABLE_SIZE: keep the encoder's table small and the peer's in step.
+
+    RFC 7541 §4.2: the smallest size since the last field block is signalled, then the final one.
+    """
+    encoder = connection.encoder
+    final = min(encoder.header_table_size, MAX_ENCODER_TABLE_BYTES)
+    smallest = min([final, *encoder.table_size_changes])
+    encoder.header_table_size = final
+    encoder.table_size_changes = [smallest, final] if smallest < final else [final]
+    encoder.header_table.resized = True
+
+
+def _stream(connection: H2Connection, stream_id: int) -> H2Stream:
+    return connection.streams[stream_id]

@@ -1,0 +1,155 @@
+"""HTTP/2 without I/O (RFC 9113): the h2 library behind the engine's machine interface.
+
+h2 keeps the protocol state, HPACK and the windows. Around it, `http2_receive` maps its events to
+the engine's, `http2_core` bounds what waits to be sent, and this module lays out DATA frames
+itself, for h2 serialises them one by one with several copies. What h2 leaves out is added: running
+streams go on after GOAWAY, a response that lies about its length ends its stream and not the
+connection, and floods are bounded.
+"""
+
+from __future__ import annotations
+
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
+
+from ..buffers import Buffer
+from ..config import HttpVersion, Limits
+from ..message import RequestHead
+from . import h2_private
+from .events import Event
+from .fields import request_fields
+from .http2_core import Http2Core, StreamRecord
+from .http2_frames import data_frames
+from .http2_queue import OutChunk
+from .http2_receive import Http2Receiver
+from .machine import StreamTotals
+
+#: What RFC 9113 §6.5.2 recommends as the least, assumed while the peer does not say.
+UNANNOUNCED_STREAMS = 100
+_LAST_STREAM_ID = 2**31 - 1
+
+
+class Http2Machine:
+    """The client's end of one HTTP/2 connection; implements `StreamMachine`."""
+
+    version = HttpVersion.HTTP2
+
+    def __init__(self, limits: Limits) -> None:
+        self._core = Http2Core(limits)
+        self._receiver = Http2Receiver(self._core, limits.response_head_bytes)
+
+    # --- requests ---------------------------------------------------------------------------
+
+    @property
+    def available_streams(self) -> int:
+        """How many more requests may begin now; 0 after GOAWAY or termination."""
+        core = self._core
+        if core.over or core.goaway is not None:
+            return 0
+        settings = core.h2.remote_settings
+        limit = settings.get(SettingCodes.MAX_CONCURRENT_STREAMS, UNANNOUNCED_STREAMS)
+        unused_ids = (_LAST_STREAM_ID - core.h2.highest_outbound_stream_id) // 2
+        return max(0, min(limit - len(core.open), unused_ids))
+
+    def send_head(self, head: RequestHead, *, end: bool) -> int:
+        """Begin a request and return its stream id. `end`: no body follows."""
+        if self.available_streams <= 0:
+            raise RuntimeError("no stream is available")
+        core = self._core
+        stream_id = core.h2.get_next_available_stream_id()
+        core.h2.send_headers(stream_id, request_fields(head), end_stream=end)
+        core.add(StreamRecord(stream_id, head.method, local_ended=end))
+        core.queue.push(OutChunk(stream_id, core.h2.data_to_send(), end=end))
+        return stream_id
+
+    def send_budget(self, stream_id: int) -> int:
+        """Body bytes that may be passed to `send_body` now; 0 means wait for StreamWritable."""
+        budget = self._core.budget(stream_id)
+        if budget == 0:
+            self._core.starve(stream_id)
+        return budget
+
+    def send_body(self, stream_id: int, data: Buffer, *, end: bool) -> None:
+        """Queue body bytes (copied), at most `send_budget`; `end` marks the last call.
+
+        The end of a stream that is over meanwhile is ignored.
+        """
+        core, view = self._core, memoryview(data)
+        record = core.records.get(stream_id)
+        if not view and (record is None or record.over or core.over):
+            return
+        if record is None or record.local_ended or len(view) > core.budget(stream_id):
+            raise RuntimeError(f"stream {stream_id} has ended or has no budget for this body")
+        frames = self._lay_out(stream_id, view, end=end)
+        core.queue.push(OutChunk(stream_id, frames, len(view), is_body=True, end=end))
+        core.guard.earn_bytes(len(view))
+        if end:
+            record.local_ended = True
+            core.close_if_complete(record)
+
+    def reset_stream(self, stream_id: int, *, response_complete: bool = False) -> None:
+        """Give the stream up with RST_STREAM; what waits of its body is not sent."""
+        code = ErrorCodes.NO_ERROR if response_complete else ErrorCodes.CANCEL
+        self._core.reset(stream_id, code)
+
+    def stream_totals(self, stream_id: int) -> StreamTotals:
+        """HTTP-layer byte counts of a stream: its frames as transmitted and received."""
+        record = self._core.records[stream_id]
+        return StreamTotals(record.sent_bytes, record.received_bytes)
+
+    def forget_stream(self, stream_id: int) -> None:
+        """Drop what is kept about a finished stream."""
+        self._core.forget(stream_id)
+
+    # --- the connection ---------------------------------------------------------------------
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Take bytes read from the peer; `b""` means end of file."""
+        if self._core.over:
+            return self.take_events()
+        if data:
+            self._receiver.receive(data)
+        else:
+            self._receiver.end_of_file()
+        self._core.wake_starved()
+        return self.take_events()
+
+    def transmit(self) -> list[Buffer]:
+        """Take everything that is to be sent now, in order; the caller sends all of it."""
+        return [chunk.data for chunk in self.transmit_chunks()]
+
+    def transmit_chunks(self) -> list[OutChunk]:
+        """`transmit`, with what each chunk is; call `take_events` afterwards."""
+        chunks = self._core.queue.take()
+        for chunk in chunks:
+            record = self._core.records.get(chunk.stream_id)
+            if record is not None:
+                record.sent_bytes += len(chunk.data)
+        self._core.wake_starved()
+        return chunks
+
+    def take_events(self) -> list[Event]:
+        """Events that other calls than `receive_data` brought: a drained buffer is writable."""
+        events, self._core.events = self._core.events, []
+        return events
+
+    def ping(self, payload: bytes) -> None:
+        """Send a PING with 8 bytes of payload; `PingAcked` tells of the answer."""
+        if not self._core.over:
+            self._core.h2.ping(payload)
+            self._core.collect()
+
+    def close(self) -> None:
+        """Say GOAWAY and stop: bodies that wait are not sent, what arrives is not read."""
+        self._core.stop(ErrorCodes.NO_ERROR, b"")
+
+    def _lay_out(self, stream_id: int, view: memoryview, *, end: bool) -> bytes:
+        h2, frame_bytes = self._core.h2, self._core.h2.max_outbound_frame_size
+        if not end:
+            h2_private.take_window(h2, stream_id, len(view))
+            return data_frames(stream_id, view, frame_bytes)
+        # h2 lays out the last frame: with END_STREAM the state of its stream changes.
+        last = max(0, len(view) - 1) // frame_bytes * frame_bytes
+        h2_private.take_window(h2, stream_id, last)
+        h2.send_data(stream_id, bytes(view[last:]), end_stream=True)
+        return data_frames(stream_id, view[:last], frame_bytes) + h2.data_to_send()

@@ -1,0 +1,157 @@
+"""The state of one HTTP/2 connection that sending and receiving share."""
+
+from __future__ import annotations
+
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
+
+from ..config import Limits
+from ..message import Headers
+from . import h2_private
+from .events import ConnectionTerminated, Event, StreamWritable
+from .fields import LengthCheck
+from .http2_flood import FloodGuard
+from .http2_frames import GoAway, goaway_frame, split_frames
+from .http2_queue import OutChunk, OutQueue
+
+#: Received DATA is acknowledged at once, for responses are bounded elsewhere
+#: (`Limits.response_body_bytes`). So the windows only have to cover the path: 4 MiB per stream
+#: carries 320 Mbit/s at 100 ms, and one connection carries four such answers.
+STREAM_WINDOW_BYTES = 4 * 1024 * 1024
+CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
+_DEFAULT_WINDOW_BYTES = 65535
+
+
+class StreamRecord:
+    """Byte counts and progress of one request; h2 keeps its protocol state."""
+
+    __slots__ = (
+        "length",
+        "local_ended",
+        "method",
+        "over",
+        "received_bytes",
+        "remote_ended",
+        "sent_bytes",
+        "stream_id",
+        "trailers",
+    )
+
+    def __init__(self, stream_id: int, method: str, *, local_ended: bool) -> None:
+        self.stream_id = stream_id
+        self.method = method
+        self.length: LengthCheck | None = None
+        """Set once the final response head arrived."""
+        self.trailers = Headers()
+        self.sent_bytes = 0
+        self.received_bytes = 0
+        self.local_ended = local_ended
+        """The end of the request is queued or sent."""
+        self.remote_ended = False
+        """The response is complete."""
+        self.over = False
+        """Nothing more happens on it: reset, refused, or complete on both sides."""
+
+
+class Http2Core:
+    """Streams, windows, the bounded output, and how they end."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.h2: H2Connection = h2_private.new_connection(
+            {
+                SettingCodes.ENABLE_PUSH: 0,
+                SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
+                SettingCodes.MAX_HEADER_LIST_SIZE: limits.response_head_bytes,
+            },
+            limits.response_head_bytes,
+        )
+        self.queue = OutQueue()
+        self.guard = FloodGuard()
+        self.events: list[Event] = []
+        self.records: dict[int, StreamRecord] = {}
+        self.open: set[int] = set()
+        """Streams that are not over on both sides."""
+        self.goaway: GoAway | None = None
+        self.over = False
+        """The connection has ended: nothing is read, nothing new is sent."""
+        # Streams whose budget was asked for and found empty, the longest waiting first.
+        self._starved: dict[int, None] = {}
+        self.h2.initiate_connection()
+        self.h2.increment_flow_control_window(CONNECTION_WINDOW_BYTES - _DEFAULT_WINDOW_BYTES)
+        self.queue.push(OutChunk(0, self.h2.data_to_send()))
+
+    def add(self, record: StreamRecord) -> None:
+        """A request began."""
+        self.records[record.stream_id] = record
+        self.open.add(record.stream_id)
+        self.guard.earn_request()
+
+    def forget(self, stream_id: int) -> None:
+        """Drop what is kept about a stream."""
+        self.records.pop(stream_id, None)
+        self._starved.pop(stream_id, None)
+
+    def budget(self, stream_id: int) -> int:
+        """Body bytes that may be queued for a stream; never negative."""
+        record = self.records.get(stream_id)
+        if self.over or record is None or record.over or record.local_ended:
+            return 0
+        # RFC 9113 §6.9.2: windows may be negative after the peer lowered its initial window.
+        window = self.h2.local_flow_control_window(stream_id)
+        return max(0, min(window, self.queue.room_bytes))
+
+    def starve(self, stream_id: int) -> None:
+        """Note that someone waits for the stream's budget to rise."""
+        self._starved[stream_id] = None
+
+    def wake_starved(self) -> None:
+        """Say `StreamWritable` for each starved stream that has a budget now."""
+        if not self._starved:
+            return
+        writable = [stream_id for stream_id in self._starved if self.budget(stream_id) > 0]
+        for stream_id in writable:
+            del self._starved[stream_id]
+            self.events.append(StreamWritable(stream_id))
+
+    def reset(self, stream_id: int, code: ErrorCodes) -> None:
+        """Send RST_STREAM and finish the stream; nothing when it is closed already."""
+        if self.over or h2_private.is_closed(self.h2, stream_id):
+            return
+        self.h2.reset_stream(stream_id, code)
+        record = self.records.get(stream_id)
+        if record is not None:
+            self.finish(record)
+        self.collect()
+
+    def finish(self, record: StreamRecord) -> None:
+        """Nothing more happens on the stream; what waits of its body is dropped."""
+        record.over = True
+        self.open.discard(record.stream_id)
+        self._starved.pop(record.stream_id, None)
+        dropped = self.queue.drop_body(record.stream_id)
+        h2_private.return_connection_window(self.h2, dropped)
+
+    def close_if_complete(self, record: StreamRecord) -> None:
+        """Take note of a stream that is complete on both sides."""
+        if record.local_ended and record.remote_ended:
+            record.over = True
+            self.open.discard(record.stream_id)
+
+    def collect(self) -> None:
+        """Queue what h2 wants sent, each frame for its stream."""
+        for stream_id, frame in split_frames(self.h2.data_to_send()):
+            self.queue.push(OutChunk(stream_id, frame))
+
+    def stop(self, code: int, debug: bytes) -> None:
+        """End the connection from this side with GOAWAY; waiting bodies are not sent."""
+        if self.over:
+            return
+        self.over = True
+        self.queue.drop_body()
+        self.queue.push(OutChunk(0, goaway_frame(code, debug)))
+
+    def terminated(self, event: ConnectionTerminated) -> None:
+        """The connection has ended for the reason given."""
+        self.over = True
+        self.events.append(event)

@@ -1,0 +1,200 @@
+"""The receiving half of the HTTP/2 machine: frames in, events of the engine out."""
+
+from __future__ import annotations
+
+from h2 import events as h2_events
+from h2.errors import ErrorCodes
+from h2.exceptions import DenialOfServiceError
+from h2.exceptions import ProtocolError as H2ProtocolError
+from h2.settings import SettingCodes
+
+from . import h2_private
+from .events import (
+    ConnectionTerminated,
+    DataReceived,
+    GoAwayReceived,
+    HeadReceived,
+    InterimReceived,
+    PingAcked,
+    ResponseEnded,
+    SendingStopped,
+    StreamLimitChanged,
+    StreamReset,
+)
+from .fields import LengthCheck, MalformedResponse, headers_from, response_head
+from .http2_core import Http2Core, StreamRecord
+from .http2_frames import (
+    Frame,
+    FrameCutter,
+    FrameType,
+    GoAway,
+    Violation,
+    head_too_large,
+    parse_goaway,
+)
+
+
+class Http2Receiver:
+    """Takes what the peer sends and appends to the core's events."""
+
+    __slots__ = ("_core", "_cutter", "_head_bytes")
+
+    def __init__(self, core: Http2Core, head_bytes: int) -> None:
+        self._core = core
+        self._cutter = FrameCutter(head_bytes)
+        self._head_bytes = head_bytes
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes; a violation ends the connection and is told as an event."""
+        try:
+            for frame in self._cutter.feed(data):
+                self._frame(frame)
+        except Violation as violation:
+            reason, code = str(violation), int(violation.code)
+            self._core.stop(code, reason.encode("ascii", "replace"))
+            self._core.terminated(
+                ConnectionTerminated(
+                    reason, code, by_peer=False, clean=False, too_large=violation.too_large
+                )
+            )
+
+    def end_of_file(self) -> None:
+        """The peer closed the connection."""
+        core, goaway = self._core, self._core.goaway
+        failed = goaway is not None and goaway.error_code != ErrorCodes.NO_ERROR
+        reason = "the peer closed the connection"
+        if goaway is not None:
+            reason += f" after {goaway}"
+        if self._cutter.inside_frame:
+            reason += ", in the middle of a frame"
+        clean = not (core.open or failed or self._cutter.inside_frame)
+        code = None if goaway is None else goaway.error_code
+        core.terminated(ConnectionTerminated(reason, code, by_peer=True, clean=clean))
+
+    def _frame(self, frame: Frame) -> None:
+        core = self._core
+        core.guard.charge(frame)
+        record = core.records.get(frame.stream_id)
+        if record is not None:
+            record.received_bytes += len(frame.raw)
+        if frame.kind == FrameType.GOAWAY:
+            self._goaway(parse_goaway(frame))
+            return
+        if frame.kind == FrameType.HEADERS and frame.stream_id % 2 == 0:
+            # h2 would take it for a request (RFC 9113 §5.1.1: even streams are the server's).
+            raise Violation("the peer opened a stream", ErrorCodes.PROTOCOL_ERROR)
+        for event in self._feed(frame):
+            self._translate(event, frame)
+        core.collect()
+
+    def _feed(self, frame: Frame) -> list[h2_events.Event]:
+        try:
+            return self._core.h2.receive_data(frame.raw)
+        except DenialOfServiceError as exc:
+            raise head_too_large(self._head_bytes) from exc
+        except H2ProtocolError as exc:
+            reason = str(exc) or type(exc).__name__
+            raise Violation(f"the peer broke HTTP/2: {reason}", exc.error_code) from exc
+
+    def _translate(self, event: h2_events.Event, frame: Frame) -> None:
+        match event:
+            case h2_events.RemoteSettingsChanged():
+                self._settings(event)
+            case h2_events.PingAckReceived():
+                self._core.events.append(PingAcked(bytes(event.ping_data)))
+            case h2_events.DataReceived():
+                self._data(event, frame)
+            case _:
+                record = self._core.records.get(getattr(event, "stream_id", None) or 0)
+                if record is not None and not record.over:
+                    self._stream_event(event, record)
+
+    def _stream_event(self, event: h2_events.Event, record: StreamRecord) -> None:
+        try:
+            match event:
+                case h2_events.InformationalResponseReceived():
+                    interim = InterimReceived(record.stream_id, response_head(event.headers))
+                    self._core.events.append(interim)
+                case h2_events.ResponseReceived():
+                    self._head(event, record)
+                case h2_events.TrailersReceived():
+                    record.trailers = headers_from(event.headers)
+                case h2_events.StreamEnded():
+                    self._response_end(record)
+                case h2_events.StreamReset():
+                    self._stream_reset(event, record)
+        except MalformedResponse as exc:
+            self._refuse(record, str(exc))
+
+    def _head(self, event: h2_events.ResponseReceived, record: StreamRecord) -> None:
+        head = response_head(event.headers)
+        record.length = LengthCheck(head, record.method)
+        h2_private.skip_length_check(self._core.h2, record.stream_id)
+        received = HeadReceived(record.stream_id, head, self._cutter.block_bytes)
+        self._core.events.append(received)
+
+    def _data(self, event: h2_events.DataReceived, frame: Frame) -> None:
+        core = self._core
+        if event.flow_controlled_length:
+            core.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        if event.data:
+            core.guard.earn_bytes(len(event.data))
+        elif event.stream_ended is None:
+            core.guard.charge_empty_data()
+        record = core.records.get(event.stream_id)
+        if record is None or record.over or record.length is None or not event.data:
+            return
+        try:
+            record.length.add(len(event.data))
+        except MalformedResponse as exc:
+            self._refuse(record, str(exc))
+            return
+        received = DataReceived(record.stream_id, bytes(event.data), len(frame.raw))
+        core.events.append(received)
+
+    def _response_end(self, record: StreamRecord) -> None:
+        if record.length is not None:
+            record.length.finish()
+        record.remote_ended = True
+        self._core.events.append(ResponseEnded(record.stream_id, record.trailers))
+        self._core.close_if_complete(record)
+
+    def _stream_reset(self, event: h2_events.StreamReset, record: StreamRecord) -> None:
+        code = int(event.error_code or 0)
+        reason = "" if event.remote_reset else "the peer overflowed the stream's window"
+        retryable = event.remote_reset and code == ErrorCodes.REFUSED_STREAM
+        self._over(record, StreamReset(record.stream_id, code, retryable, reason))
+
+    def _refuse(self, record: StreamRecord, reason: str) -> None:
+        """End one stream for a malformed response (RFC 9113 §8.1.1)."""
+        code = ErrorCodes.PROTOCOL_ERROR
+        self._core.reset(record.stream_id, code)
+        reset = StreamReset(record.stream_id, int(code), retryable=False, reason=reason)
+        self._over(record, reset)
+
+    def _over(self, record: StreamRecord, reset: StreamReset) -> None:
+        """A stream ended early; a response that is complete stays good (RFC 9113 §8.1)."""
+        self._core.finish(record)
+        if record.remote_ended:
+            self._core.events.append(SendingStopped(record.stream_id, reset.error_code))
+        else:
+            self._core.events.append(reset)
+
+    def _settings(self, event: h2_events.RemoteSettingsChanged) -> None:
+        if SettingCodes.HEADER_TABLE_SIZE in event.changed_settings:
+            h2_private.bound_encoder_table(self._core.h2)
+        limit = event.changed_settings.get(SettingCodes.MAX_CONCURRENT_STREAMS)
+        if limit is not None:
+            self._core.events.append(StreamLimitChanged(limit.new_value))
+
+    def _goaway(self, goaway: GoAway) -> None:
+        # RFC 9113 §6.8: what is above the last stream was not processed, the rest goes on. A
+        # graceful server says 2^31-1 first and the real number later.
+        core = self._core
+        core.goaway = goaway
+        core.events.append(GoAwayReceived(goaway.last_stream_id, goaway.error_code))
+        for stream_id in sorted(core.open):
+            record = core.records.get(stream_id)
+            if stream_id > goaway.last_stream_id and record is not None:
+                code = int(ErrorCodes.REFUSED_STREAM)
+                self._over(record, StreamReset(stream_id, code, retryable=True))
