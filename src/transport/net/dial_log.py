@@ -12,6 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ..profile.moments import Attempt, AttemptOutcome, DialRecord, Ns
+from .reasons import reason_of
+
+
+@dataclass(slots=True)
+class AttemptNote:
+    """An attempt in progress; the block that makes it may change its outcome."""
+
+    start: Ns
+    outcome: AttemptOutcome = AttemptOutcome.WON
+    error: str | None = None
 
 
 @dataclass(slots=True)
@@ -30,21 +40,38 @@ class DialLog:
     """In the order in which they ended."""
 
     @contextmanager
-    def attempt(self, protocol: str, address: tuple[str, int] | None) -> Iterator[None]:
+    def attempt(self, protocol: str, address: tuple[str, int] | None) -> Iterator[AttemptNote]:
         """Note one attempt: won when the block ends, failed or cancelled when it is left by force.
 
         Only an `Exception` is a failure; cancellation is not one, on either backend.
         """
-        start = self.clock()
+        note = AttemptNote(self.clock())
         try:
-            yield
+            yield note
         except Exception as exc:
-            self._note(protocol, address, start, AttemptOutcome.FAILED, str(exc))
+            note.outcome = AttemptOutcome.FAILED
+            note.error = reason_of(exc) if isinstance(exc, OSError) else str(exc)
             raise
         except BaseException:
-            self._note(protocol, address, start, AttemptOutcome.CANCELLED)
+            note.outcome = AttemptOutcome.CANCELLED
             raise
-        self._note(protocol, address, start, AttemptOutcome.WON)
+        finally:
+            self.note(protocol, address, note, self.clock())
+
+    def note(
+        self, protocol: str, address: tuple[str, int] | None, note: AttemptNote, end: Ns
+    ) -> None:
+        """Add an attempt that has ended."""
+        self.attempts.append(
+            Attempt(
+                address=address,
+                protocol=protocol,
+                start=note.start,
+                end=end,
+                outcome=note.outcome,
+                error=note.error,
+            )
+        )
 
     def freeze(self) -> DialRecord:
         """The record so far."""
@@ -57,23 +84,4 @@ class DialLog:
             tls_end=self.tls_end,
             connect_end=self.connect_end,
             attempts=tuple(self.attempts),
-        )
-
-    def _note(
-        self,
-        protocol: str,
-        address: tuple[str, int] | None,
-        start: Ns,
-        outcome: AttemptOutcome,
-        error: str | None = None,
-    ) -> None:
-        self.attempts.append(
-            Attempt(
-                address=address,
-                protocol=protocol,
-                start=start,
-                end=self.clock(),
-                outcome=outcome,
-                error=error,
-            )
         )

@@ -10,6 +10,9 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from ..errors import ResolveError
+from ..message import is_ip_literal
+from ..profile.moments import AttemptOutcome
+from .dial_log import AttemptNote, DialLog
 
 #: Lookups at once. They have their own limit: a name server that does not answer must not keep
 #: file reads from getting a thread.
@@ -56,6 +59,33 @@ class SystemResolver:
         if not found:
             raise ResolveError(f"cannot resolve {host!r}: the name has no address")
         return found
+
+
+async def resolve_host(
+    host: str, resolver: Resolver, log: DialLog, protocol: str
+) -> tuple[str, ...]:
+    """Find the addresses to dial and note when; an IP literal is its own address, without a lookup.
+
+    Args:
+        host: name or IP literal (IPv6 without brackets).
+        resolver: asked for a name's addresses.
+        log: takes DNS_START and DNS_END; a name that does not resolve is a failed attempt.
+        protocol: what the addresses are wanted for, for that attempt.
+
+    Raises:
+        ResolveError: the name has no address, or it could not be found out.
+    """
+    if is_ip_literal(host):
+        return (host,)
+    start = log.dns_start = log.clock()
+    try:
+        found = await resolver.resolve(host)
+    except ResolveError as exc:
+        log.dns_end = log.clock()
+        log.note(protocol, None, AttemptNote(start, AttemptOutcome.FAILED, str(exc)), log.dns_end)
+        raise
+    log.dns_end = log.clock()
+    return found
 
 
 def _lookup(host: str) -> tuple[str, ...]:

@@ -27,6 +27,9 @@ class ByteStream(Protocol):
     local: tuple[str, int]
     tls: TlsFacts | None
     """What the handshake agreed on; None on cleartext."""
+    truncated: bool
+    """The end of file came without TLS's close_notify, so it may be an attacker's (RFC 8446 §6.1):
+    a body that ends with the connection must be refused. Always False on cleartext."""
 
     write_started_ns: int
     """`monotonic_ns` just before the first successful write syscall of the last `send`."""
@@ -73,4 +76,30 @@ class ByteStream(Protocol):
 
     def tcp_info(self) -> TcpInfo | None:
         """The kernel's view of the connection; None off Linux or on a virtual stream."""
+        ...
+
+
+class LayerableStream(ByteStream, Protocol):
+    """A byte stream TLS can be laid over: it also moves bytes without waiting.
+
+    TLS needs that where it must not wait: housekeeping that falls due while receiving, the
+    close_notify of `close`, and the liveness check of an idle connection.
+    """
+
+    def send_nowait(self, data: Buffer) -> int:
+        """Give what the operating system takes at once; return how much, 0 if nothing.
+
+        Leaves the moments of `send` and `accepted_bytes` alone: they are about the caller's bytes.
+
+        Raises:
+            ConnectionLost: the connection broke.
+        """
+        ...
+
+    def receive_nowait(self, max_bytes: int = 65536) -> bytes | None:
+        """Return what is there, `b""` at end of file, None if nothing has arrived.
+
+        Raises:
+            ConnectionLost: the connection broke.
+        """
         ...

@@ -1,0 +1,302 @@
+"""TCP: a raw non-blocking socket on whichever event loop runs, without transports or streams.
+
+Each operation tries its system call first and waits only when the kernel says so; what is counted
+and timed is therefore what the operating system took, at the moment it took it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from ..buffers import Buffer
+from ..errors import ConnectionLost, Phase
+from ..facts import TlsFacts
+from ..profile.kernel import TcpInfo, read_tcp_info, read_unacked_bytes
+from .reasons import connection_lost, lost
+from .sendfile import (
+    PIECE_BYTES,
+    is_file_error,
+    is_unsupported,
+    make_resident,
+    read_piece,
+    unreadable,
+)
+from .stream import WireCounters
+
+#: Bytes moved one way before other tasks get a turn, if the kernel never made us wait. Measured on
+#: loopback: 512 KiB take 100-300 µs, a turn of the event loop 3-5 µs, a system call on a small
+#: buffer about 4 µs. So a fast peer holds the loop for well under a millisecond, the turns cost
+#: some 3 %, and a small request, alone on its connection, pays for none.
+_TURN_BYTES = 512 * 1024
+#: What a system call counts at least: as much of the turn's time as it really uses up.
+_CALL_BYTES = 8 * 1024
+
+_CLOSED_HERE = "it was closed on this side"
+
+
+class TcpStream:
+    """A connected TCP socket; implements `LayerableStream`.
+
+    A failed send leaves `receive` usable: what the peer said before it reset the connection (an
+    early response, as a rule) can still be read. Only after that does `receive` report the reset.
+    """
+
+    def __init__(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+        """Take over a connected, non-blocking socket; `peer` is the address that was dialled."""
+        self._sock = sock
+        self.peer = peer
+        self.local: tuple[str, int] = sock.getsockname()[:2]
+        self.tls: TlsFacts | None = None
+        self.truncated = False
+        self.wire = WireCounters()
+        self.write_started_ns = 0
+        self.write_ended_ns = 0
+        self.read_ns = 0
+        self.accepted_bytes = 0
+        self.broken = False
+        """A send failed or was cancelled: nothing more can be sent."""
+        self._closed = False
+        self._waiting = 0
+        self._failure: OSError | None = None
+        self._send_credit = _TURN_BYTES
+        self._receive_credit = _TURN_BYTES
+
+    async def send(self, data: Buffer) -> None:
+        """Give all of `data` to the operating system; see `ByteStream.send`."""
+        self._check_sendable()
+        rest = memoryview(data).cast("B")
+        first = True
+        try:
+            while rest:
+                rest = rest[await self._write(partial(self._sock.send, rest), first=first) :]
+                first = False
+        except OSError as exc:
+            raise self._lost(exc, Phase.SEND) from exc
+        finally:
+            self.broken = self.broken or bool(rest)
+
+    async def send_file(self, fd: int, offset: int, count: int) -> int:
+        """Send a range of a regular file from the page cache, without copying it through Python.
+
+        Counted and timed like `send`. The caller keeps `fd` open until this has returned, which
+        it does, cancelled too, only when no thread uses it any more.
+
+        Returns:
+            How many bytes were sent: `count`, or fewer when the file ended before.
+
+        Raises:
+            ConnectionLost: the connection broke.
+            SourceError: the file cannot be read.
+        """
+        self._check_sendable()
+        sent, done = 0, False
+        try:
+            while sent < count:
+                taken = await self._send_piece(
+                    fd, offset + sent, min(count - sent, PIECE_BYTES), first=sent == 0
+                )
+                if taken == 0:
+                    break
+                sent += taken
+            done = True
+        finally:
+            self.broken = self.broken or not done
+        return sent
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """Return at least one byte, or `b""` at end of file; see `ByteStream.receive`."""
+        self._check_open()
+        if self._receive_credit <= 0:
+            await checkpoint()
+            self._receive_credit = _TURN_BYTES
+        while (data := self.receive_nowait(max_bytes)) is None:
+            await self._wait(anyio.wait_readable)
+            self._receive_credit = _TURN_BYTES
+        self._receive_credit -= max(len(data), _CALL_BYTES)
+        return data
+
+    def send_nowait(self, data: Buffer) -> int:
+        """Give what the operating system takes at once; see `LayerableStream.send_nowait`."""
+        self._check_sendable()
+        try:
+            count = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as exc:
+            self.broken = True
+            raise self._lost(exc, Phase.SEND) from exc
+        self.wire.sent_bytes += count
+        return count
+
+    def receive_nowait(self, max_bytes: int = 65536) -> bytes | None:
+        """Return what is there, None if nothing; see `LayerableStream.receive_nowait`."""
+        self._check_open()
+        try:
+            data = self._sock.recv(max_bytes)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as exc:
+            raise self._lost(exc) from exc
+        self.read_ns = time.monotonic_ns()
+        self.wire.received_bytes += len(data)
+        if not data and self._failure is not None:
+            # The kernel tells an error once. It told `send`, so to `recv` the end looks orderly.
+            raise self._lost(self._failure) from self._failure
+        return data
+
+    def close(self) -> None:
+        """Close at once and wake who waits; see `ByteStream.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._waiting:
+            try:
+                anyio.notify_closing(self._sock)
+            except anyio.NoEventLoopError:  # the loop is gone, and its waiters with it
+                self._waiting = 0
+        self._release()
+
+    def is_idle_and_alive(self) -> bool:
+        """Whether the peer has neither closed nor sent anything; see `ByteStream`."""
+        if self._closed or self.broken:
+            return False
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        return False
+
+    def unacked_bytes(self) -> int | None:
+        """Bytes written and not acknowledged; None when the kernel cannot tell, or after close."""
+        return None if self._closed else read_unacked_bytes(self._sock)
+
+    def tcp_info(self) -> TcpInfo | None:
+        """The kernel's view of the connection; None when it has none, or after close."""
+        return None if self._closed else read_tcp_info(self._sock)
+
+    # --- sending ------------------------------------------------------------------------------
+
+    async def _send_piece(self, fd: int, offset: int, count: int, *, first: bool) -> int:
+        await make_resident(fd, offset, count)
+        try:
+            return await self._write(
+                lambda: os.sendfile(self._sock.fileno(), fd, offset, count), first=first
+            )
+        except OSError as exc:
+            if is_file_error(exc):
+                raise unreadable(exc) from exc
+            if not is_unsupported(exc):
+                raise self._lost(exc, Phase.SEND) from exc
+        data = await read_piece(fd, offset, count)
+        if not data:
+            return 0
+        try:
+            return await self._write(partial(self._sock.send, data), first=first)
+        except OSError as exc:
+            raise self._lost(exc, Phase.SEND) from exc
+
+    async def _write(self, write: Callable[[], int], *, first: bool) -> int:
+        """Make one write system call succeed, however long that takes, and account for it.
+
+        Being cancelled before anything was taken costs nothing: the wait and the turn come first.
+        """
+        if self._send_credit <= 0:
+            await checkpoint()
+            self._send_credit = _TURN_BYTES
+        while True:
+            before = time.monotonic_ns()
+            try:
+                count = write()
+            except (BlockingIOError, InterruptedError):
+                await self._wait(anyio.wait_writable)
+                self._send_credit = _TURN_BYTES
+            else:
+                break
+        if count:
+            self.write_ended_ns = time.monotonic_ns()
+            if first:
+                self.write_started_ns = before
+            self.accepted_bytes += count
+            self.wire.sent_bytes += count
+            self._send_credit -= max(count, _CALL_BYTES)
+        return count
+
+    # --- waiting, closing, failing ------------------------------------------------------------
+
+    async def _wait(self, wait: Callable[[socket.socket], Awaitable[None]]) -> None:
+        self._waiting += 1
+        try:
+            await wait(self._sock)
+        except anyio.ClosedResourceError as exc:
+            raise lost(_CLOSED_HERE, self.peer) from exc
+        finally:
+            self._waiting = max(self._waiting - 1, 0)
+            self._release()
+        self._check_open()
+
+    def _release(self) -> None:
+        """Give the descriptor back once closed and nobody waits on it any more.
+
+        Not earlier: anyio's waiter on asyncio deregisters the descriptor's number when it wakes up
+        (seen in 4.16), and by then that number may belong to the next connection.
+        """
+        if self._closed and not self._waiting:
+            self._sock.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise lost(_CLOSED_HERE, self.peer)
+
+    def _check_sendable(self) -> None:
+        self._check_open()
+        if self.broken:
+            raise lost("an earlier write did not complete", self.peer, phase=Phase.SEND)
+
+    def _lost(self, exc: OSError, phase: Phase | None = None) -> ConnectionLost:
+        # EPIPE says that the peer had ended the stream in order (or repeats an earlier error);
+        # everything else means that an end of file is not to be believed.
+        if exc.errno != errno.EPIPE and self._failure is None:
+            self._failure = exc
+        return connection_lost(exc, self.peer, phase=phase)
+
+
+async def connect_tcp(address: str, port: int) -> TcpStream:
+    """Connect to one IP address. Cancelled or failed, it leaves nothing open.
+
+    Raises:
+        OSError: as the operating system put it.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)  # not inheritable (PEP 446)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            sock.connect((address, port))
+        except (BlockingIOError, InterruptedError):
+            await anyio.wait_writable(sock)
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if sock.getsockname()[:2] == (address, port):
+            # A port of our own ephemeral range that nobody listens on can be connected to itself
+            # (simultaneous open, RFC 9293 §3.5).
+            code = errno.ECONNREFUSED
+        _raise_for(code)
+        return TcpStream(sock, (address, port))
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _raise_for(code: int) -> None:
+    if code:
+        raise OSError(code, os.strerror(code))

@@ -1,0 +1,72 @@
+"""What OpenSSL's complaints mean, as errors of ours."""
+
+from __future__ import annotations
+
+import ssl
+
+from ..errors import CertificateError, ProtocolUnavailable, TlsError, TransportError
+
+# X509_V_ERR_* of OpenSSL's x509_vfy.h.
+_CERTIFICATE_PROBLEMS = {
+    9: "it is not valid yet",
+    10: "it has expired",
+    18: "it is self-signed and not trusted",
+    19: "its chain ends in a certificate authority that is not trusted",
+    20: "it was issued by an unknown certificate authority",
+    21: "it was issued by an unknown certificate authority",
+    23: "it has been revoked",
+    62: "it is for another host",
+    64: "it is for another IP address",
+}
+_REASONS = {
+    "UNSUPPORTED_PROTOCOL": "the peer offers no TLS version that is allowed here",
+    "NO_CIPHERS_AVAILABLE": "no cipher suite is allowed here",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the peer allows none of our TLS versions",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the peer found no common cipher, or wants a certificate",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the peer wants a client certificate",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the peer refused our client certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "the peer does not trust our client certificate",
+    "TLSV1_UNRECOGNIZED_NAME": "the peer does not know this host name",
+}
+# What OpenSSL says of bytes that are no TLS record.
+_NOT_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
+)
+_NO_COMMON_ALPN = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"  # RFC 7301 §3.2
+
+
+def handshake_error(
+    exc: ssl.SSLError, host: str, alpn: tuple[str, ...], opening: bytes
+) -> TransportError:
+    """The error for a failed handshake; the caller raises it from `exc`.
+
+    Args:
+        exc: what OpenSSL raised.
+        host: whom we wanted to talk to.
+        alpn: what we offered.
+        opening: the first bytes of the peer.
+    """
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        problem = _CERTIFICATE_PROBLEMS.get(exc.verify_code, "it did not pass verification")
+        detail = exc.verify_message.rstrip(".")
+        return CertificateError(f"the certificate of {host} was refused: {problem} ({detail})")
+    if opening.startswith(b"HTTP/"):
+        return TlsError(f"{host} speaks plain HTTP on this port, not TLS: use http://")
+    if exc.reason in _NOT_TLS:
+        return TlsError(f"{host} does not speak TLS on this port")
+    if exc.reason == _NO_COMMON_ALPN:
+        return ProtocolUnavailable(f"{host} speaks none of {', '.join(alpn)} (ALPN)")
+    if isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return closed_in_handshake(host)
+    return TlsError(f"TLS handshake with {host} failed: {tls_reason(exc)}")
+
+
+def closed_in_handshake(host: str) -> TlsError:
+    """The error for a peer that hangs up in the middle of the handshake."""
+    return TlsError(f"{host} closed the connection during the TLS handshake")
+
+
+def tls_reason(exc: ssl.SSLError) -> str:
+    """OpenSSL's reason in words."""
+    reason = str(exc.reason or exc)
+    return _REASONS.get(reason) or reason.replace("_", " ").lower()
