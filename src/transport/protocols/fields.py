@@ -51,10 +51,15 @@ def request_fields(head: RequestHead) -> list[RawField]:
         if lowered in dropped or (lowered == "te" and text.lower() != "trailers"):
             continue
         fields.append((lowered.encode("ascii"), text.encode("latin-1")))
-    length = head.content_length
-    if length or (length == 0 and head.method in _METHODS_WITH_CONTENT):
-        fields.append((b"content-length", str(length).encode("ascii")))
+    if announces_length(head):
+        fields.append((b"content-length", str(head.content_length).encode("ascii")))
     return fields
+
+
+def announces_length(head: RequestHead) -> bool:
+    """Whether the request says Content-Length: with a body, and where one is expected."""
+    length = head.content_length
+    return bool(length) or (length == 0 and head.method in _METHODS_WITH_CONTENT)
 
 
 def response_head(fields: Iterable[RawField]) -> ResponseHead:
