@@ -1,0 +1,161 @@
+"""`multipart/form-data` (RFC 7578), laid out as browsers do it.
+
+Names and file names are UTF-8; `"`, CR and LF in them become `%22`, `%0D` and `%0A` and nothing
+else is escaped (HTML standard, "multipart/form-data encoding algorithm"); `filename*` is never
+sent (RFC 7578 §4.2). Field values go out byte for byte: browsers turn lone CR and LF in them into
+CRLF, which suits text typed into a form and would damage data.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .errors import InvalidHeader, UsageError
+from .form import FormInput, form_fields
+from .message import HeaderInput, Headers, checked_headers
+from .sources import FileInput, JoinedBody, Source, guess_content_type, source_from
+from .sources.memory import MemorySource
+
+# Characters that RFC 2046 §5.1.1 allows in a boundary and RFC 9110 §5.6.2 without quotes.
+_BOUNDARY = re.compile(r"[0-9A-Za-z'+_.-]{1,70}")
+_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_OWN_HEADERS = ("content-disposition", "content-type")
+# What browsers call a file without a name (XMLHttpRequest standard, "create an entry").
+_NAMELESS = "blob"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of a multipart body."""
+
+    name: str
+    """Name of the form field."""
+    file: FileInput
+    """A path, bytes, a binary file object, or an iterator of bytes."""
+    filename: str | None = None
+    """Sent as given, folders included; by default the path's last component, else `blob`. What
+    UTF-8 cannot carry (undecodable bytes of a path) becomes U+FFFD, as in browsers."""
+    content_type: str | None = None
+    """By default guessed from the file name."""
+    headers: HeaderInput = ()
+    """More header fields of the part."""
+
+
+class MultipartBody(JoinedBody):
+    """Form fields, then files, as one body. Made by `multipart_body`."""
+
+    def __init__(self, sources: Sequence[Source], boundary: str) -> None:
+        super().__init__(sources)
+        self.boundary = boundary
+
+    @property
+    def content_type(self) -> str:
+        """Value of the request's Content-Type field."""
+        return f"multipart/form-data; boundary={self.boundary}"
+
+
+async def multipart_body(
+    fields: FormInput = (), files: Iterable[Part] = (), boundary: str | None = None
+) -> MultipartBody:
+    """Check fields and files, look at the files, and lay out a body.
+
+    Args:
+        fields: form fields; they come first, in order.
+        files: the files, in order.
+        boundary: for tests; by default it has 128 random bits, so that no content holds it.
+
+    Raises:
+        InvalidFormValue: a field's key or value cannot be sent.
+        InvalidHeader: a part's name, content type or header field cannot be.
+        UsageError: the boundary or a file is not usable; an iterator is used for two parts.
+        SourceUnavailable: a file is missing, unreadable or not a regular file.
+    """
+    delimiter = _checked_boundary(boundary)
+    layout = _Layout(delimiter)
+    for name, value in form_fields(fields):
+        layout.add_field(name, value)
+    used_up: set[int] = set()
+    for part in files:
+        source = await source_from(part.file)
+        if id(part.file) in used_up:
+            raise UsageError(f"part {part.name!r}: {part.file!r} can be read once only")
+        if not source.rewindable:
+            used_up.add(id(part.file))
+        layout.add_file(part, source)
+    return MultipartBody(layout.finish(), delimiter)
+
+
+class _Layout:
+    """Collects the bytes between files into as few sources as possible."""
+
+    def __init__(self, boundary: str) -> None:
+        self._boundary = boundary
+        self._pending = bytearray()
+        self._sources: list[Source] = []
+
+    def add_field(self, name: str, value: str) -> None:
+        self._begin_part(f'form-data; name="{_escaped(name)}"', ())
+        self._pending += value.encode() + b"\r\n"
+
+    def add_file(self, part: Part, source: Source) -> None:
+        filename = part.filename or source.filename or _NAMELESS
+        content_type = part.content_type or guess_content_type(filename)
+        disposition = (
+            f'form-data; name="{_escaped(part.name)}"; filename="{_escaped(_valid(filename))}"'
+        )
+        own = checked_headers([("Content-Type", content_type)])
+        self._begin_part(disposition, own.fields + _checked_part_headers(part).fields)
+        self._flush()
+        self._sources.append(source)
+        self._pending += b"\r\n"
+
+    def finish(self) -> Sequence[Source]:
+        self._pending += f"--{self._boundary}--\r\n".encode()
+        self._flush()
+        return self._sources
+
+    def _begin_part(self, disposition: str, headers: Iterable[tuple[str, str]]) -> None:
+        self._pending += f"--{self._boundary}\r\nContent-Disposition: {disposition}\r\n".encode()
+        for name, value in headers:
+            self._pending += f"{name}: {value}\r\n".encode("latin-1")
+        self._pending += b"\r\n"
+
+    def _flush(self) -> None:
+        self._sources.append(MemorySource((bytes(self._pending),)))
+        self._pending.clear()
+
+
+def _checked_boundary(boundary: str | None) -> str:
+    if boundary is None:
+        return "trilane-" + secrets.token_hex(16)
+    if not _BOUNDARY.fullmatch(boundary):
+        raise UsageError(f"boundary {boundary!r}: 1 to 70 of the characters 0-9 A-Z a-z ' + _ . -")
+    return boundary
+
+
+def _checked_part_headers(part: Part) -> Headers:
+    headers = checked_headers(part.headers)
+    for name in headers:
+        if name.lower() in _OWN_HEADERS:
+            raise InvalidHeader(
+                f"part {part.name!r}: {name} is made from name, filename and content_type"
+            )
+    return headers
+
+
+def _escaped(name: str) -> str:
+    if not isinstance(name, str):
+        raise UsageError(f"the name of a part must be a str, not {type(name).__name__}")
+    if "\0" in name:
+        raise InvalidHeader(f"name {name!r} of a part contains NUL, which no header can carry")
+    if _SURROGATES.search(name):
+        raise InvalidHeader(f"name {name!r} of a part has a lone surrogate")
+    return name.translate(_ESCAPES)
+
+
+def _valid(filename: str) -> str:
+    return _SURROGATES.sub("\ufffd", filename)

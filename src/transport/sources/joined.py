@@ -1,0 +1,105 @@
+"""Sources one after the other as one request body."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from ..body import FileRange
+from ..errors import UsageError
+from .choose import source_from
+from .source import FileInput, Source, SourceReader
+
+
+async def content_body(content: FileInput) -> JoinedBody:
+    """A body made of one source alone, for `content=`.
+
+    Raises:
+        UsageError: it is a str (text or path? the caller must say which), or no source at all.
+        SourceUnavailable: the file is missing, unreadable or not a regular file.
+    """
+    if isinstance(content, str):
+        raise UsageError(
+            "content is a str: encode it to send text, or give a pathlib.Path to send a file"
+        )
+    return JoinedBody((await source_from(content),))
+
+
+class JoinedBody:
+    """A request body made of sources in a row."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = tuple(sources)
+
+    @property
+    def length(self) -> int | None:
+        """Sum of all lengths; None when one source cannot tell its own."""
+        total = 0
+        for source in self._sources:
+            if source.length is None:
+                return None
+            total += source.length
+        return total
+
+    @property
+    def rewindable(self) -> bool:
+        """Whether every source can be opened a second time."""
+        return all(source.rewindable for source in self._sources)
+
+    async def open(self) -> JoinedReader:
+        """Open every source, so that a file that is gone is noticed before anything is sent."""
+        async with AsyncExitStack() as opened:
+            readers: list[SourceReader] = []
+            for source in self._sources:
+                reader = await source.open()
+                opened.push_async_callback(reader.aclose)
+                readers.append(reader)
+            return JoinedReader(readers, opened.pop_all())
+
+
+class JoinedReader:
+    """One pass over sources in a row; owns their readers."""
+
+    def __init__(self, readers: Sequence[SourceReader], opened: AsyncExitStack) -> None:
+        self._readers = readers
+        self._opened = opened
+        self._index = 0
+        self._closed = False
+
+    async def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` across sources, as far as no slow one must be waited for."""
+        if not buffer.nbytes:
+            raise ValueError("the buffer is empty: 0 would not mean the end of the body")
+        if self._closed:
+            raise RuntimeError("the body reader is closed: 0 would not mean the end of the body")
+        filled = 0
+        while filled < buffer.nbytes and (reader := self._current()) is not None:
+            if filled and not reader.at_hand:
+                break
+            filled += await reader.readinto(buffer[filled:])
+        return filled
+
+    def file_range(self) -> FileRange | None:
+        """Where the next bytes are, when they come from a regular file."""
+        reader = None if self._closed else self._current()
+        return None if reader is None else reader.file_range()
+
+    def skip(self, count: int) -> None:
+        """Pass over bytes of `file_range`."""
+        reader = None if self._closed else self._current()
+        if reader is None:
+            raise ValueError(f"there are no {count} bytes to skip")
+        reader.skip(count)
+
+    async def aclose(self) -> None:
+        """Close every source's reader."""
+        self._closed = True
+        await self._opened.aclose()
+
+    def _current(self) -> SourceReader | None:
+        while self._index < len(self._readers):
+            reader = self._readers[self._index]
+            if not reader.exhausted:
+                return reader
+            self._index += 1
+        return None
