@@ -136,7 +136,10 @@ class MultiplexedConnection(Connection):
     def fail_all(self, error: TransportError) -> None:
         """End every open request with its own copy of the reason."""
         for stream in list(self.streams.values()):
-            stream.fail(_copy_for(error, stream))
+            copy = _copy_for(error, stream)
+            if isinstance(copy, ConnectionLost) and self.never_written(stream):
+                copy.retryable = True
+            stream.fail(copy)
             stream.wake()
 
     # --- the request's own task -------------------------------------------------------------
@@ -258,6 +261,10 @@ class MultiplexedConnection(Connection):
     @abstractmethod
     def acked_body_bytes(self, stream: RequestStream, event: BodyAcked) -> int:
         """Body bytes within the stream bytes that were acknowledged."""
+
+    def never_written(self, stream: RequestStream) -> bool:  # noqa: ARG002 - for drivers to say
+        """Whether certainly not a byte of the request was given to the operating system."""
+        return False
 
     @abstractmethod
     def stream_finished(self) -> None:

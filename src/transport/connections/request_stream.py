@@ -37,6 +37,7 @@ class RequestStream:
         "stop_sending",
         "stream_id",
         "trailers",
+        "write_begun",
     )
 
     def __init__(self, stream_id: int, exchange: Exchange, *, has_body: bool) -> None:
@@ -57,6 +58,8 @@ class RequestStream:
         self.end_queued = not has_body
         self.end_flushed = False
         """The operating system took the last byte of the request."""
+        self.write_begun = False
+        """A write that carries its first byte has begun, whatever becomes of it (HTTP/2)."""
         self.received_events = 0
         self._started = False
         self._chunks: list[bytes] = []

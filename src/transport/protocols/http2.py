@@ -114,6 +114,11 @@ class Http2Machine:
         self._core.wake_starved()
         return self.take_events()
 
+    @property
+    def has_output(self) -> bool:
+        """Whether `transmit` would return anything."""
+        return not self._core.queue.empty
+
     def transmit(self) -> list[Buffer]:
         """Take everything that is to be sent now, in order; the caller sends all of it."""
         return [chunk.data for chunk in self.transmit_chunks()]

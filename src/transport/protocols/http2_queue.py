@@ -34,6 +34,11 @@ class OutQueue:
         self._body_bytes = 0
 
     @property
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._chunks
+
+    @property
     def room_bytes(self) -> int:
         """Body bytes that may be added now; never negative."""
         return max(0, HIGH_BYTES - self._body_bytes)

@@ -1,0 +1,289 @@
+"""HTTP/2 on a byte stream: one reader task and one writer task around the sans-IO machine.
+
+Requests only call the machine and wake the writer, so cancelling one can never leave half a frame
+on the wire; only the writer writes, and a write that fails or is cancelled ends the connection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from enum import Enum, auto
+
+import anyio
+
+from ..config import Limits
+from ..errors import (
+    ClientClosed,
+    ConnectionLost,
+    RemoteProtocolError,
+    ResponseTooLarge,
+    TransportError,
+)
+from ..net.stream import ByteStream
+from ..profile.moments import ConnectionFacts, Ns, TransportSample
+from ..protocols.events import BodyAcked, ConnectionTerminated, Event, GoAwayReceived
+from ..protocols.http2 import Http2Machine
+from ..protocols.http2_queue import OutChunk
+from .connection import ConnectionState
+from .multiplexed import MultiplexedConnection
+from .request_stream import RequestStream
+from .tcp_sample import tcp_sample
+
+#: Most bytes of one write: what a cancelled write may leave unknown, and what a stop waits for.
+WRITE_BYTES = 256 * 1024
+_READ_BYTES = 64 * 1024
+#: How long GOAWAY may take to be written when the connection is closed.
+GOODBYE_S = 0.5
+#: How long an answer is awaited after a write failed: a server that refuses a body with 413 and
+#: closes resets the connection, but its answer may be in our receive buffer already.
+LAST_WORDS_S = 1.0
+
+
+class _Life(Enum):
+    """How far the connection has come."""
+
+    OPEN = auto()
+    #: No new requests; ends with the last running one.
+    DRAINING = auto()
+    #: GOAWAY is on its way out.
+    LEAVING = auto()
+    OVER = auto()
+
+
+class Http2Connection(MultiplexedConnection):
+    """A `Connection` that speaks HTTP/2."""
+
+    machine: Http2Machine
+
+    def __init__(self, stream: ByteStream, facts: ConnectionFacts, limits: Limits) -> None:
+        """Take over a connected stream; `run` must be started before the first request."""
+        super().__init__()
+        self.facts = facts
+        self.machine = Http2Machine(limits)
+        self._stream = stream
+        self._life = _Life.OPEN
+        self._running = False
+        self._wake = anyio.Event()
+        self._leaving = anyio.Event()
+        self._over = anyio.Event()
+        self._stopped = anyio.Event()
+        self._write_error: ConnectionLost | None = None
+
+    # --- what the pool asks -----------------------------------------------------------------
+
+    @property
+    def state(self) -> ConnectionState:
+        """Whether it takes requests."""
+        if self._life is _Life.OPEN:
+            return ConnectionState.OPEN
+        if self._life is _Life.DRAINING:
+            return ConnectionState.DRAINING
+        return ConnectionState.CLOSED
+
+    def is_alive(self) -> bool:
+        """Whether the reader still listens and has heard no GOAWAY."""
+        return self._life is _Life.OPEN
+
+    def retire(self) -> None:
+        """Take no more requests and close when the running ones are done."""
+        if self._life is _Life.OPEN:
+            self._life = _Life.DRAINING
+        self.stream_finished()
+
+    async def aclose(self) -> None:
+        """Close now, after at most `GOODBYE_S` for saying so."""
+        self.fail_all(ClientClosed("the client was closed"))
+        self._leave()
+        if self._running:
+            with anyio.CancelScope(shield=True):
+                await self._stopped.wait()
+
+    async def run(self) -> None:
+        """Read and write until the connection is over."""
+        if self._life in (_Life.LEAVING, _Life.OVER):
+            return
+        self._running = True
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._read)
+                tasks.start_soon(self._write)
+                await self._leaving.wait()
+                with anyio.move_on_after(GOODBYE_S):
+                    await self._over.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._end(ClientClosed("the client was closed"))
+            self._stream.close()
+            self._running = False
+            self._stopped.set()
+
+    # --- the reader -------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while self._life is not _Life.OVER:
+            try:
+                data = await self._stream.receive(_READ_BYTES)
+            except ConnectionLost as error:
+                self._end(error)
+                return
+            for event in self.machine.receive_data(data):
+                self._handle(event, self._stream.read_ns)
+            if self.machine.has_output:
+                self.kick()
+            self.stream_finished()
+
+    def _handle(self, event: Event, at: Ns) -> None:
+        if isinstance(event, ConnectionTerminated):
+            self._terminated(event)
+            return
+        if isinstance(event, GoAwayReceived) and self._life is _Life.OPEN:
+            self._life = _Life.DRAINING
+        self.dispatch(event, at)
+
+    def _terminated(self, event: ConnectionTerminated) -> None:
+        error: TransportError
+        if event.too_large:
+            error = ResponseTooLarge(event.reason)
+        elif event.by_peer:
+            error = ConnectionLost(event.reason)
+        else:
+            error = RemoteProtocolError(event.reason)
+        if event.by_peer:
+            self._end(error)
+        else:
+            self.fail_all(error)
+            self._leave()
+
+    # --- the writer -------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        try:
+            while self._life is not _Life.OVER:
+                if not self.machine.has_output:
+                    if self._life is _Life.LEAVING:
+                        break
+                    await self._wake.wait()
+                # Replaced before collecting: who wakes us from here on is not overheard.
+                self._wake = anyio.Event()
+                await self._flush()
+        except ConnectionLost as error:
+            await self._hear_last_words(error)
+        else:
+            self._end(ConnectionLost("the connection was closed"))
+
+    async def _flush(self) -> None:
+        chunks = self.machine.transmit_chunks()
+        # What was taken made room for more.
+        for event in self.machine.take_events():
+            self._handle(event, time.monotonic_ns())
+        for batch in _batches(chunks):
+            for chunk in batch:
+                if (stream := self.streams.get(chunk.stream_id)) is not None:
+                    stream.write_begun = True
+            single = len(batch) == 1
+            await self._stream.send(
+                batch[0].data if single else b"".join([chunk.data for chunk in batch])
+            )
+            self._flushed(batch)
+
+    def _flushed(self, batch: list[OutChunk]) -> None:
+        started, ended = self._stream.write_started_ns, self._stream.write_ended_ns
+        wire_bytes, acked_bytes = self._stream.wire.sent_bytes, self._acked_wire_bytes()
+        for chunk in batch:
+            if (stream := self.streams.get(chunk.stream_id)) is None:
+                continue
+            body_bytes = stream.body_sent + chunk.body_bytes
+            stream.ledger.wrote(wire_bytes, body_bytes, end=chunk.end)
+            self.flushed(stream, body_bytes, started, ended, end=chunk.end)
+            if acked_bytes is not None:
+                _take_acks(stream, acked_bytes)
+
+    async def _hear_last_words(self, error: ConnectionLost) -> None:
+        """Nothing can be written any more; leave the reader a moment for what has arrived."""
+        self._write_error = error
+        if self._life is _Life.OPEN:
+            self._life = _Life.DRAINING
+        self.stream_finished()
+        with anyio.move_on_after(LAST_WORDS_S):
+            await self._over.wait()
+        self._end(error)
+
+    # --- hooks ------------------------------------------------------------------------------
+
+    def kick(self) -> None:
+        """Wake the writer."""
+        self._wake.set()
+
+    def sample(self) -> TransportSample | None:
+        """TCP's figures now."""
+        return tcp_sample(self._stream, time.monotonic_ns())
+
+    def poll_acked(self, stream: RequestStream) -> bool:
+        """Ask the kernel how much of the request was acknowledged."""
+        acked_bytes = self._acked_wire_bytes()
+        if acked_bytes is None:
+            return False
+        _take_acks(stream, acked_bytes)
+        return stream.end_flushed and not stream.ledger.finished
+
+    def acked_body_bytes(self, stream: RequestStream, event: BodyAcked) -> int:  # noqa: ARG002 - hook
+        """Never asked: TCP acknowledges a connection's bytes, `poll_acked` assigns them."""
+        raise RuntimeError("HTTP/2 has no acknowledgements of streams")
+
+    def never_written(self, stream: RequestStream) -> bool:
+        """Whether the request's head was still waiting for the writer."""
+        return not stream.write_begun
+
+    def stream_finished(self) -> None:
+        """Leave when draining and nobody is left."""
+        if self._life is _Life.DRAINING and not self.streams:
+            self._leave()
+
+    def _acked_wire_bytes(self) -> int | None:
+        unacked = self._stream.unacked_bytes()
+        return None if unacked is None else self._stream.wire.sent_bytes - unacked
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """Say GOAWAY, if anything can be said, then close."""
+        if self._life in (_Life.LEAVING, _Life.OVER):
+            return
+        if self._write_error is not None:
+            self._end(self._write_error)
+            return
+        self._life = _Life.LEAVING
+        self.machine.close()
+        self._leaving.set()
+        self.kick()
+        if not self._running:
+            self._life = _Life.OVER
+            self._stream.close()
+
+    def _end(self, error: TransportError) -> None:
+        """Nothing more can be read or written."""
+        self._life = _Life.OVER
+        self.fail_all(error)
+        self._leaving.set()
+        self._over.set()
+        self.kick()
+
+
+def _take_acks(stream: RequestStream, wire_bytes: int) -> None:
+    if stream.ledger.acknowledged(wire_bytes):
+        stream.acked(stream.ledger.acked_body_bytes, stream.ledger.finished)
+
+
+def _batches(chunks: list[OutChunk]) -> Iterator[list[OutChunk]]:
+    """Group chunks, in order, into writes of about `WRITE_BYTES`."""
+    batch: list[OutChunk] = []
+    size = 0
+    for chunk in chunks:
+        if batch and size + len(chunk.data) > WRITE_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(chunk)
+        size += len(chunk.data)
+    if batch:
+        yield batch
