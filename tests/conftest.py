@@ -1,10 +1,18 @@
-"""Every async test runs on asyncio and on trio (anyio's pytest plugin)."""
+"""Every async test runs on asyncio and on trio (anyio's pytest plugin); servers run once."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 
 import pytest
+
+from tests.peers import servers
+from tests.peers.certificates import Certificates, make_certificates
+from tests.peers.process import ProgramMissing
+from tests.peers.servers import Endpoints
 
 # Variables that redirect certificate trust would make comparisons lie.
 for _name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
@@ -15,3 +23,57 @@ for _name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where servers keep their configuration and logs."""
+    return tmp_path_factory.mktemp("servers")
+
+
+@pytest.fixture(scope="session")
+def upstream(server_folder: Path, certificates: Certificates) -> Iterator[Endpoints]:
+    yield from _started(servers.upstream(server_folder, certificates))
+
+
+@pytest.fixture(scope="session")
+def caddy(
+    server_folder: Path, certificates: Certificates, upstream: Endpoints
+) -> Iterator[Endpoints]:
+    assert upstream.http_port
+    yield from _started(servers.caddy(server_folder, certificates, upstream.http_port))
+
+
+@pytest.fixture(scope="session")
+def nginx(
+    server_folder: Path, certificates: Certificates, upstream: Endpoints
+) -> Iterator[Endpoints]:
+    assert upstream.http_port
+    yield from _started(servers.nginx(server_folder, certificates, upstream.http_port))
+
+
+@pytest.fixture(scope="session")
+def nghttpd(server_folder: Path, certificates: Certificates) -> Iterator[Endpoints]:
+    yield from _started(servers.nghttpd(server_folder, certificates))
+
+
+@pytest.fixture(scope="session")
+def gtlsserver(server_folder: Path, certificates: Certificates) -> Iterator[Endpoints]:
+    yield from _started(servers.gtlsserver(server_folder, certificates))
+
+
+def _started(server: AbstractContextManager[Endpoints]) -> Iterator[Endpoints]:
+    """Run a server; without its program, skip what needs it, or fail where that is not allowed."""
+    with ExitStack() as stack:
+        try:
+            endpoints = stack.enter_context(server)
+        except ProgramMissing as exc:
+            if os.environ.get("TRILANE_REQUIRE_INTEROP") == "1":
+                pytest.fail(str(exc))
+            pytest.skip(str(exc))
+        yield endpoints
