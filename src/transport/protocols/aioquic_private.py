@@ -1,0 +1,372 @@
+"""The one place that touches private names of aioquic (pinned to 1.7.x, guarded by a canary test).
+
+aioquic publishes no round-trip time, no congestion window, no acknowledged offset and no room in
+its send buffers, keeps the reason of a closing connection to itself until three probe timeouts
+later, and does not recognise a stateless reset. Everything here reads such state, except the
+functions whose names are verbs.
+"""
+
+# ruff: noqa: SLF001  -- private names are what this module is for
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from hmac import compare_digest
+
+import pylsqpack
+from aioquic._buffer import Buffer
+from aioquic.h3.connection import H3Connection, H3Stream, MessageError, Setting
+from aioquic.h3.events import H3Event
+from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
+from aioquic.quic.congestion.cubic import CubicCongestionControl
+from aioquic.quic.congestion.reno import RenoCongestionControl
+from aioquic.quic.connection import QuicConnection, QuicConnectionState
+from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
+from aioquic.quic.packet import QuicPacketType, pull_quic_transport_parameters
+from aioquic.quic.packet_builder import QuicSentPacket
+from aioquic.quic.stream import QuicStream
+from aioquic.tls import Epoch, ExtensionType
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from .fields import MalformedResponse
+
+#: RFC 9000 §10.3: what a stateless reset looks like at the very least.
+_SMALLEST_STATELESS_RESET_BYTES = 21
+_RESET_TOKEN_BYTES = 16
+_LONG_HEADER = 0x80
+#: RFC 9000 §18.2: the limit of a peer that states none.
+_DEFAULT_MAX_UDP_PAYLOAD_BYTES = 65527
+
+
+class _Counting(QuicCongestionControl):
+    """Counts what a congestion controller is told; goes before the controller it extends."""
+
+    _max_datagram_size: int
+    lost_packets = 0
+    lost_bytes = 0
+    retransmitted_packets = 0
+    retransmitted_bytes = 0
+
+    def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
+        lost = list(packets)
+        self.lost_packets += len(lost)
+        self.lost_bytes += sum(packet.sent_bytes for packet in lost)
+        self._count_retransmitted(lost)
+        # The controller that follows in the method resolution order implements it.
+        super().on_packets_lost(now=now, packets=lost)  # type: ignore[safe-super]
+
+    def on_packets_expired(self, *, packets: Iterable[QuicSentPacket]) -> None:
+        expired = list(packets)
+        self._count_retransmitted(expired)
+        super().on_packets_expired(packets=expired)  # type: ignore[safe-super]
+
+    def set_datagram_bytes(self, size_bytes: int) -> None:
+        self._max_datagram_size = size_bytes
+
+    def _count_retransmitted(self, packets: list[QuicSentPacket]) -> None:
+        # Packets of the handshake also "expire" when their keys are discarded: nothing is resent.
+        resent = [packet for packet in packets if packet.epoch is Epoch.ONE_RTT]
+        self.retransmitted_packets += len(resent)
+        self.retransmitted_bytes += sum(packet.sent_bytes for packet in resent)
+
+
+class _CountingCubic(_Counting, CubicCongestionControl):
+    def set_datagram_bytes(self, size_bytes: int) -> None:
+        super().set_datagram_bytes(size_bytes)
+        self.additive_increase_factor = size_bytes
+
+
+class _CountingReno(_Counting, RenoCongestionControl):
+    pass
+
+
+#: Our congestion controllers, by the names `QuicConfiguration` takes.
+COUNTING_CONTROLLERS = {"cubic": "trilane-cubic", "reno": "trilane-reno"}
+register_congestion_control(COUNTING_CONTROLLERS["cubic"], _CountingCubic)
+register_congestion_control(COUNTING_CONTROLLERS["reno"], _CountingReno)
+
+
+class RequestOnlyH3Connection(H3Connection):
+    """An `H3Connection` for requests: bounded, and forgiving towards the other streams.
+
+    - Header blocks cannot grow when they are decoded: without a dynamic table (RFC 9204 §3.2.3,
+      capacity 0) no few bytes can stand for a large field again and again, and no response waits
+      for another stream. Responses to uploads are too small to miss it.
+    - Nothing may be pushed (RFC 9114 §7.2.7): an upload's answer is all we want.
+    - A malformed response ends its stream and not the connection (RFC 9114 §4.1.2).
+    - Content-Length is not compared here: the library does not know which responses have no
+      content (to HEAD, and 304) and would close the connection over one.
+    """
+
+    def __init__(self, quic: QuicConnection, *, max_field_section_bytes: int) -> None:
+        self._max_field_section_bytes = max_field_section_bytes
+        self._malformed: dict[int, str] = {}
+        super().__init__(quic)
+
+    def raise_malformed(self, stream_id: int) -> None:
+        """Say whether what was handed in last was in order.
+
+        Raises:
+            MalformedResponse: it was not.
+        """
+        reason = self._malformed.pop(stream_id, None)
+        if reason is not None:
+            raise MalformedResponse(reason)
+
+    def drop(self, stream_id: int) -> None:
+        """Forget a request; no event of its stream may be handed in any more."""
+        self._stream.pop(stream_id, None)
+
+    def _init_connection(self) -> None:
+        self._max_table_capacity = 0
+        self._blocked_streams = 0
+        self._max_push_id = None
+        self._decoder = pylsqpack.Decoder(0, 0)
+        super()._init_connection()
+
+    def _get_local_settings(self) -> dict[int, int]:
+        return {
+            Setting.QPACK_MAX_TABLE_CAPACITY: 0,
+            Setting.QPACK_BLOCKED_STREAMS: 0,
+            Setting.MAX_FIELD_SECTION_SIZE: self._max_field_section_bytes,
+        }
+
+    def _check_content_length(self, stream: H3Stream) -> None:
+        pass
+
+    def _receive_stream_data(self, event: StreamDataReceived) -> list[H3Event]:
+        try:
+            return super()._receive_stream_data(event)
+        except MessageError as exc:
+            self._malformed[event.stream_id] = exc.reason_phrase
+            return []
+
+
+class SendHalf:
+    """What is known of the sending half of a stream."""
+
+    __slots__ = ("_sender",)
+
+    def __init__(self, stream: QuicStream) -> None:
+        self._sender = stream.sender
+
+    @property
+    def queued_offset(self) -> int:
+        """Stream bytes queued so far."""
+        return self._sender._buffer_stop
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes kept: not yet sent, or sent and not yet acknowledged."""
+        return self._sender._buffer_stop - self._sender._buffer_start
+
+    @property
+    def sent_offset(self) -> int:
+        """Stream bytes put into datagrams at least once."""
+        return self._sender.highest_offset
+
+    @property
+    def end_sent(self) -> bool:
+        """The end of the stream was put into a datagram (and is not known to be lost)."""
+        sender = self._sender
+        return sender._buffer_fin == sender.highest_offset and not sender._pending_eof
+
+    @property
+    def acked_offset(self) -> int:
+        """Contiguous stream bytes acknowledged."""
+        return self._sender._buffer_start
+
+    @property
+    def end_acked(self) -> bool:
+        """Every byte and the end of the stream were acknowledged."""
+        return self._sender.is_finished and self._sender._reset_error_code is None
+
+    @property
+    def was_reset(self) -> bool:
+        """The sending was cut short, by us or by STOP_SENDING."""
+        return self._sender._reset_error_code is not None
+
+
+def send_half(quic: QuicConnection, stream_id: int) -> SendHalf:
+    """The sending half of a stream on which something was queued; outlives the stream."""
+    return SendHalf(quic._streams[stream_id])
+
+
+def is_receiving(quic: QuicConnection, stream_id: int) -> bool:
+    """Whether the peer may still send on a stream."""
+    stream = quic._streams.get(stream_id)
+    return stream is not None and not stream.receiver.is_finished
+
+
+def max_request_streams(quic: QuicConnection) -> int:
+    """Requests the peer has allowed since the connection began (RFC 9000 §4.6)."""
+    return quic._remote_max_streams_bidi
+
+
+@dataclass(frozen=True, slots=True)
+class QuicClose:
+    """Why a connection is closing."""
+
+    error_code: int
+    application: bool
+    """The code is HTTP/3's, not QUIC's."""
+    reason: str
+    by_peer: bool
+
+
+def closing(quic: QuicConnection) -> QuicClose | None:
+    """Why the connection is closing, before the library's closing period is over."""
+    event: ConnectionTerminated | None = quic._close_event
+    if event is None:
+        return None
+    return QuicClose(
+        event.error_code,
+        event.frame_type is None,
+        event.reason_phrase,
+        by_peer=quic._state is QuicConnectionState.DRAINING,
+    )
+
+
+def is_open(quic: QuicConnection) -> bool:
+    """Whether the connection neither closes nor is closed."""
+    return quic._close_event is None
+
+
+def handshake_confirmed(quic: QuicConnection) -> bool:
+    """Whether the server has confirmed the handshake (RFC 9001 §4.1.2)."""
+    return quic._handshake_confirmed
+
+
+def idle_timeout_s(quic: QuicConnection) -> float:
+    """After how long a silence both sides consider the connection dead (RFC 9000 §10.1)."""
+    return quic._idle_timeout()
+
+
+def is_stateless_reset(quic: QuicConnection, datagram: bytes) -> bool:
+    """Whether the peer says that it has forgotten the connection (RFC 9000 §10.3.1)."""
+    token = quic._peer_cid.stateless_reset_token
+    return (
+        len(token) == _RESET_TOKEN_BYTES
+        and len(datagram) >= _SMALLEST_STATELESS_RESET_BYTES
+        and not datagram[0] & _LONG_HEADER
+        and compare_digest(datagram[-_RESET_TOKEN_BYTES:], token)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryFigures:
+    """Loss recovery's own figures; times in seconds, None before the first sample."""
+
+    smoothed_rtt_s: float | None
+    latest_rtt_s: float | None
+    min_rtt_s: float | None
+    rtt_variance_s: float | None
+    congestion_window_bytes: int
+    bytes_in_flight: int
+    pto_count: int
+    lost_packets: int
+    lost_bytes: int
+    retransmitted_packets: int
+    retransmitted_bytes: int
+
+
+def recovery_figures(quic: QuicConnection) -> RecoveryFigures:
+    """Read loss recovery and congestion control."""
+    loss = quic._loss
+    counts = loss._cc
+    if not isinstance(counts, _Counting):
+        raise TypeError("the connection was not configured with one of COUNTING_CONTROLLERS")
+    known = loss._rtt_initialized
+    return RecoveryFigures(
+        smoothed_rtt_s=loss._rtt_smoothed if known else None,
+        latest_rtt_s=loss._rtt_latest if known else None,
+        min_rtt_s=loss._rtt_min if known else None,
+        rtt_variance_s=loss._rtt_variance if known else None,
+        congestion_window_bytes=loss.congestion_window,
+        bytes_in_flight=loss.bytes_in_flight,
+        pto_count=loss._pto_count,
+        lost_packets=counts.lost_packets,
+        lost_bytes=counts.lost_bytes,
+        retransmitted_packets=counts.retransmitted_packets,
+        retransmitted_bytes=counts.retransmitted_bytes,
+    )
+
+
+def pto_count(quic: QuicConnection) -> int:
+    """Probe timeouts since the peer last acknowledged anything."""
+    return quic._loss._pto_count
+
+
+def set_datagram_bytes(quic: QuicConnection, size_bytes: int) -> None:
+    """Build datagrams of another size from now on."""
+    quic._max_datagram_size = size_bytes
+    quic._loss._pacer._max_datagram_size = size_bytes
+    controller = quic._loss._cc
+    if isinstance(controller, _Counting):
+        controller.set_datagram_bytes(size_bytes)
+
+
+def max_udp_payload_bytes(quic: QuicConnection) -> int:
+    """The largest datagram the peer takes, which the library leaves unread."""
+    for kind, data in quic.tls.received_extensions or ():
+        if kind == ExtensionType.QUIC_TRANSPORT_PARAMETERS:
+            parameters = pull_quic_transport_parameters(Buffer(data=data))
+            return parameters.max_udp_payload_size or _DEFAULT_MAX_UDP_PAYLOAD_BYTES
+    return _DEFAULT_MAX_UDP_PAYLOAD_BYTES
+
+
+def cipher_name(quic: QuicConnection) -> str:
+    """The cipher suite in use, as OpenSSL writes it."""
+    schedule = quic.tls.key_schedule
+    return "" if schedule is None else f"TLS_{schedule.cipher_suite.name}"
+
+
+def peer_certificate_der(quic: QuicConnection) -> bytes | None:
+    """The peer's leaf certificate; None on a resumed session, which carries none."""
+    certificate = quic.tls._peer_certificate
+    return None if certificate is None else certificate.public_bytes(Encoding.DER)
+
+
+def next_packet_number(quic: QuicConnection) -> int:
+    """Number of the next packet to be sent."""
+    return quic._packet_number
+
+
+def may_update_keys(quic: QuicConnection, *, since_packet: int) -> bool:
+    """Whether a packet of the current key phase was acknowledged (RFC 9001 §6.1)."""
+    space = quic._spaces[Epoch.ONE_RTT]
+    return quic._handshake_confirmed and space.largest_acked_packet >= since_packet
+
+
+def resend_early_data(quic: QuicConnection, now_s: float) -> None:
+    """Queue again at once what was sent as 0-RTT data, because the server refused it.
+
+    RFC 9002 §6.2 leaves the packets in flight until loss detection finds them; the client knows
+    better, and no congestion was involved.
+    """
+    space = quic._spaces[Epoch.ONE_RTT]
+    refused = [
+        packet
+        for packet in space.sent_packets.values()
+        if packet.packet_type is QuicPacketType.ZERO_RTT
+    ]
+    quic._loss._on_packets_lost(congestion_event=False, now=now_s, packets=refused, space=space)
+    for stream_id, stream in quic._streams.items():
+        if stream_id % 4 == 0:
+            stream.max_stream_data_remote = quic._remote_max_stream_data_bidi_remote
+
+
+def has_early_data_keys(quic: QuicConnection) -> bool:
+    """Whether 0-RTT data can be sent now."""
+    return quic._cryptos[Epoch.ZERO_RTT].send.is_valid()
+
+
+def end_qlog(quic: QuicConnection) -> None:
+    """Write the qlog file, if one was asked for and not written yet."""
+    logger, trace = quic.configuration.quic_logger, quic._quic_logger
+    if logger is not None and trace is not None:
+        quic._quic_logger = None
+        with suppress(OSError):  # diagnostics must not break the connection's end
+            logger.end_trace(trace)

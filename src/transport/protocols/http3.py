@@ -1,0 +1,380 @@
+"""The HTTP/3 machine: requests over aioquic's QUIC, without I/O and without a clock.
+
+aioquic does QUIC, TLS, QPACK and the rules of HTTP/3's streams. This module adds what it leaves
+out: one bounded send buffer per request with a signal when there is room again, acknowledged
+offsets as events, GOAWAY, stateless resets, the reason of a close at once, datagrams that grow
+after the handshake and shrink again on a path that loses them, key updates before the cipher's
+limit, and no exception of a library ever.
+
+A body of known length is one DATA frame, whose header is sent with the request's head; then the
+stream carries the body's bytes and nothing else (RFC 9114 §7.2.1 allows any length).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from aioquic.quic import events as quic_events
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.tls import SessionTicketHandler
+
+from ..buffers import Buffer
+from ..config import HttpVersion
+from ..message import RequestHead
+from . import aioquic_private as private
+from .events import (
+    BodyAcked,
+    ConnectionTerminated,
+    Event,
+    HandshakeCompleted,
+    StreamLimitChanged,
+    StreamWritable,
+)
+from .fields import request_fields
+from .http3_close import FORGOTTEN, CloseCause, CloseKind, explain
+from .http3_frames import H3_NO_ERROR, H3_REQUEST_CANCELLED, data_frame_header
+from .http3_receiver import Http3Receiver
+from .http3_stream import RequestStream
+from .machine import Address, Datagram, StreamTotals
+
+#: What one request may keep buffered until it is acknowledged: enough for 320 Mbit/s at 50 ms.
+SEND_HIGH_BYTES = 2 * 1024 * 1024
+#: What all requests of a connection share; many requests get less each, but never less than a
+#: quarter of a MiB, so that none starves.
+SEND_TOTAL_BYTES = 16 * 1024 * 1024
+SEND_FLOOR_BYTES = 256 * 1024
+#: After the buffer was full, at least this much room makes `StreamWritable`: fewer wake-ups, and
+#: still refilled long before the buffer runs dry.
+REFILL_BYTES = 128 * 1024
+#: Probe timeouts in a row that make full-sized datagrams suspect (RFC 8899 §4.3, a black hole).
+BLACK_HOLE_PTOS = 3
+#: RFC 9001 §6.6 allows 2**23 packets per AES-GCM key.
+KEY_UPDATE_PACKETS = 2**22
+
+_ALWAYS_DUE_S = float("-inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How far a request's bytes were put into datagrams."""
+
+    stream_id: int
+    body_bytes: int
+    """Body bytes in all."""
+    end: bool
+    """The end of the request was among them."""
+
+
+class Http3Machine:
+    """A client connection speaking HTTP/3; implements `DatagramMachine`.
+
+    Begin with `connect`. Beside the common interface, `receive_batch` takes many datagrams at
+    once, and `take_sent` says what the datagrams of the last `transmit` carried.
+    """
+
+    version = HttpVersion.HTTP3
+
+    def __init__(
+        self,
+        configuration: QuicConfiguration,
+        *,
+        max_datagram_bytes: int,
+        response_head_bytes: int,
+        on_ticket: SessionTicketHandler | None = None,
+        on_token: Callable[[bytes], None] | None = None,
+        key_update_packets: int = KEY_UPDATE_PACKETS,
+    ) -> None:
+        """Prepare a connection.
+
+        Args:
+            configuration: for aioquic; the congestion controller must be one of
+                `aioquic_private.COUNTING_CONTROLLERS`. The handshake uses its datagram size.
+            max_datagram_bytes: datagram size after the handshake, where peer and path take it.
+            response_head_bytes: a larger response head is refused.
+            on_ticket: takes TLS session tickets for later connections.
+            on_token: takes address validation tokens (RFC 9000 §8.1.3) for later connections.
+            key_update_packets: packets sent with one key before it is updated.
+        """
+        self.quic = QuicConnection(
+            configuration=configuration,
+            session_ticket_handler=on_ticket,
+            token_handler=on_token,
+        )
+        self.close_cause: CloseCause | None = None
+        """Why the connection is over; None while it is not."""
+        self.handshake_complete = False
+        self.offered_early_data = False
+        self._receiver: Http3Receiver | None = None
+        self._streams: dict[int, RequestStream] = {}
+        self._max_streams = 0
+        self._pending: list[Event] = []
+        self._broken = False
+        self._datagram_bytes = max_datagram_bytes
+        self._may_grow = True
+        self._head_limit_bytes = response_head_bytes
+        self._key_update_packets = key_update_packets
+        self._key_since_packet = 0
+
+    # --- the handshake ------------------------------------------------------------------------
+
+    def connect(self, address: Address, now_s: float) -> None:
+        """Begin the handshake with a server; `transmit` has the first datagrams."""
+        with self._guarded():
+            self.quic.connect(address, now_s)
+            self._receiver = Http3Receiver(
+                self.quic, self._streams, head_limit_bytes=self._head_limit_bytes
+            )
+            self.offered_early_data = private.has_early_data_keys(self.quic)
+        self._max_streams = private.max_request_streams(self.quic)
+
+    @property
+    def usable(self) -> bool:
+        """Requests can be sent: the handshake is complete, or early data is offered."""
+        return self.close_cause is None and (self.handshake_complete or self.offered_early_data)
+
+    # --- requests -----------------------------------------------------------------------------
+
+    @property
+    def available_streams(self) -> int:
+        """How many more requests may begin now."""
+        if not self.usable or self._receiver is None or self._receiver.first_refused_id is not None:
+            return 0
+        begun = self.quic.get_next_available_stream_id() // 4
+        return max(0, private.max_request_streams(self.quic) - begun)
+
+    def send_head(self, head: RequestHead, *, end: bool) -> int:
+        """Begin a request and return its stream id."""
+        if self._receiver is None or self.available_streams <= 0:
+            raise RuntimeError("no request may begin now")
+        stream_id = self.quic.get_next_available_stream_id()
+        self._receiver.h3.send_headers(stream_id, request_fields(head), end_stream=end)
+        sender = private.send_half(self.quic, stream_id)
+        stream = self._streams[stream_id] = RequestStream(stream_id, head, sender, end=end)
+        if not end and stream.body_length:
+            self._send_frame_header(stream, stream.body_length)
+        return stream_id
+
+    def send_budget(self, stream_id: int) -> int:
+        """Body bytes that may be passed to `send_body` now."""
+        stream = self._streams.get(stream_id)
+        if stream is None or not self._can_send(stream):
+            return 0
+        room = self._room(stream)
+        if room <= 0:
+            stream.starved = True
+        return 0 if stream.starved else room
+
+    def send_body(self, stream_id: int, data: Buffer, *, end: bool) -> None:
+        """Queue body bytes; they are copied. Dropped when the sending was stopped meanwhile."""
+        stream = self._streams[stream_id]
+        if not self._can_send(stream):
+            return
+        stream.end_queued = end
+        length = len(data)
+        announced = stream.body_length
+        after = stream.body.body_bytes + length
+        if announced is not None and (after > announced or (end and after < announced)):
+            raise RuntimeError("the body differs in length from what the request announced")
+        if length and announced is None:
+            self._send_frame_header(stream, length)
+        stream.body.add(stream.sender.queued_offset, length)
+        self.quic.send_stream_data(stream_id, bytes(data), end)
+
+    def reset_stream(self, stream_id: int, *, response_complete: bool = False) -> None:
+        """Give the stream up: RESET_STREAM, and STOP_SENDING while the peer may still send."""
+        stream = self._streams.get(stream_id)
+        if stream is None or self._receiver is None or self.close_cause is not None:
+            return
+        code = H3_NO_ERROR if response_complete else H3_REQUEST_CANCELLED
+        self._receiver.abandon(stream_id, code)
+
+    def stream_totals(self, stream_id: int) -> StreamTotals:
+        """HTTP-layer byte counts of a stream."""
+        stream = self._streams[stream_id]
+        return StreamTotals(stream.sender.sent_offset, stream.received_bytes)
+
+    def forget_stream(self, stream_id: int) -> None:
+        """Drop what is kept about a finished stream; QUIC still sees it to its end."""
+        if self._streams.pop(stream_id, None) is not None and self._receiver is not None:
+            self._receiver.h3.drop(stream_id)
+
+    def was_sent(self, stream_id: int) -> bool:
+        """Whether any byte of the request was put into a datagram."""
+        return self._streams[stream_id].sender.sent_offset > 0
+
+    def acked_body(self, stream_id: int) -> tuple[int, bool]:
+        """Body bytes acknowledged, and whether the end of the request was acknowledged too."""
+        stream = self._streams[stream_id]
+        return stream.body.within(stream.sender.acked_offset), stream.sender.end_acked
+
+    # --- datagrams and time -------------------------------------------------------------------
+
+    def receive_datagram(self, data: bytes, address: Address, now_s: float) -> list[Event]:
+        """Take one datagram."""
+        return self.receive_batch([(data, address)], now_s)
+
+    def receive_batch(
+        self, datagrams: Sequence[tuple[bytes, Address]], now_s: float
+    ) -> list[Event]:
+        """Take datagrams that arrived together."""
+        with self._guarded():
+            for data, address in datagrams:
+                if private.is_stateless_reset(self.quic, data):
+                    self._broken = True
+                    self._terminate(FORGOTTEN)
+                    break
+                self.quic.receive_datagram(data, address, now_s)
+        return self._collect(now_s)
+
+    def transmit(self, now_s: float) -> list[Datagram]:
+        """Take the datagrams that congestion control and pacing allow now."""
+        if self._receiver is None or self._broken:
+            return []
+        ready: list[tuple[bytes, Address]] = []
+        with self._guarded():
+            self._update_keys()
+            ready = self.quic.datagrams_to_send(now_s)
+        return [Datagram(data, address) for data, address in ready]
+
+    def take_sent(self) -> list[Sent]:
+        """Requests of which `transmit` has sent more since the last call."""
+        progress: list[Sent] = []
+        for stream in self._streams.values():
+            offset = stream.sender.sent_offset
+            end = stream.end_queued and stream.sender.end_sent
+            if offset > stream.reported_offset or (end and not stream.end_reported):
+                stream.reported_offset, stream.end_reported = offset, end
+                progress.append(Sent(stream.stream_id, stream.body.within(offset), end))
+        return progress
+
+    def next_timer_s(self) -> float | None:
+        """When `handle_timer` wants to be called; None for never."""
+        if self._pending:
+            return _ALWAYS_DUE_S
+        if self._receiver is None or self.close_cause is not None:
+            return None
+        return self.quic.get_timer()
+
+    def handle_timer(self, now_s: float) -> list[Event]:
+        """Let time pass."""
+        due = self.next_timer_s()
+        if due is not None and now_s >= due and self.close_cause is None:
+            with self._guarded():
+                self.quic.handle_timer(now_s)
+                if private.pto_count(self.quic) >= BLACK_HOLE_PTOS:
+                    self.shrink_datagrams()
+        return self._collect(now_s)
+
+    def close(self) -> None:
+        """Begin an orderly end; one more `transmit` has the CONNECTION_CLOSE."""
+        if self.close_cause is None and self._receiver is not None:
+            self.quic.close(error_code=H3_NO_ERROR)
+        self.close_cause = self.close_cause or CloseCause(
+            CloseKind.LOCAL, "this side closed the connection", H3_NO_ERROR
+        )
+
+    # --- what the path is like ----------------------------------------------------------------
+
+    def shrink_datagrams(self) -> None:
+        """Send nothing above 1200 bytes any more: the path refused or swallowed more."""
+        self._may_grow = False
+        private.set_datagram_bytes(self.quic, SMALLEST_MAX_DATAGRAM_SIZE)
+
+    def keep_alive(self) -> None:
+        """Send a PING, so that neither side's idle timeout ends a waiting request."""
+        if self.close_cause is None:
+            self.quic.send_ping(0)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _send_frame_header(self, stream: RequestStream, length: int) -> None:
+        self.quic.send_stream_data(stream.stream_id, data_frame_header(length))
+
+    def _can_send(self, stream: RequestStream) -> bool:
+        over = self.close_cause is not None or stream.end_queued
+        return not over and not stream.sender.was_reset
+
+    def _room(self, stream: RequestStream) -> int:
+        share = SEND_TOTAL_BYTES // len(self._streams)
+        high = max(SEND_FLOOR_BYTES, min(SEND_HIGH_BYTES, share))
+        return high - stream.sender.buffered_bytes
+
+    def _update_keys(self) -> None:
+        sent = private.next_packet_number(self.quic)
+        if sent - self._key_since_packet >= self._key_update_packets and private.may_update_keys(
+            self.quic, since_packet=self._key_since_packet
+        ):
+            self.quic.request_key_update()
+            self._key_since_packet = sent
+
+    def _collect(self, now_s: float) -> list[Event]:
+        """Everything that follows from what was just put in, acknowledgements first."""
+        events, self._pending = self._pending, []
+        for stream in self._streams.values():
+            _progress(stream, self._room(stream), events)
+        with self._guarded():
+            while (event := self.quic.next_event()) is not None:
+                events.extend(self._translate(event, now_s))
+            self._watch_connection(events)
+        events.extend(self._pending)
+        self._pending = []
+        return events
+
+    def _watch_connection(self, events: list[Event]) -> None:
+        close = private.closing(self.quic)
+        if close is not None:
+            self._terminate(explain(close))
+        allowed = private.max_request_streams(self.quic)
+        if allowed != self._max_streams:
+            self._max_streams = allowed
+            events.append(StreamLimitChanged(self.available_streams + len(self._streams)))
+        if self._may_grow and private.handshake_confirmed(self.quic):
+            self._may_grow = False
+            limit = private.max_udp_payload_bytes(self.quic)
+            private.set_datagram_bytes(self.quic, min(self._datagram_bytes, limit))
+
+    def _translate(self, event: quic_events.QuicEvent, now_s: float) -> list[Event]:
+        if isinstance(event, quic_events.HandshakeCompleted):
+            return self._complete_handshake(event, now_s)
+        return [] if self._receiver is None else self._receiver.translate(event)
+
+    def _complete_handshake(
+        self, event: quic_events.HandshakeCompleted, now_s: float
+    ) -> list[Event]:
+        self.handshake_complete = True
+        self._key_since_packet = private.next_packet_number(self.quic)
+        if self.offered_early_data and not event.early_data_accepted:
+            private.resend_early_data(self.quic, now_s)
+        accepted = event.early_data_accepted
+        return [HandshakeCompleted(event.alpn_protocol, event.session_resumed, accepted)]
+
+    def _terminate(self, cause: CloseCause) -> None:
+        if self.close_cause is None:
+            self.close_cause = cause
+            self._pending.append(
+                ConnectionTerminated(cause.reason, cause.error_code, cause.by_peer, cause.clean)
+            )
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """What the library raises in this block ends the connection and goes no further."""
+        try:
+            yield
+        except Exception as exc:  # noqa: BLE001  # a library's bug must end one connection only
+            self._broken = True
+            self._terminate(CloseCause(CloseKind.INTERNAL, f"aioquic failed: {exc!r}"))
+
+
+def _progress(stream: RequestStream, room: int, events: list[Event]) -> None:
+    """Report what was newly acknowledged, and room that a full buffer has again."""
+    sender = stream.sender
+    offset, finished = sender.acked_offset, sender.end_acked
+    if offset > stream.acked_offset or finished is not stream.end_acked:
+        stream.acked_offset, stream.end_acked = offset, finished
+        events.append(BodyAcked(stream.stream_id, offset, finished))
+    if stream.starved and room >= REFILL_BYTES:
+        stream.starved = False
+        events.append(StreamWritable(stream.stream_id))

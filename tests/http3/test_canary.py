@@ -1,0 +1,117 @@
+"""The private aioquic names we rely on: when one of these fails, read aioquic's changes."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from aioquic.h3.connection import H3Connection, H3Stream
+from aioquic.quic import recovery
+from aioquic.quic.connection import QuicConnection, QuicConnectionId
+from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
+from aioquic.quic.stream import QuicStream
+
+from tests.http3.conftest import MakePair
+from tests.http3.pair import client_configuration, make_machine
+from tests.peers.certificates import Certificates
+from trilane.transport.protocols import aioquic_private as private
+
+CONNECTION = (
+    "_close_event",
+    "_cryptos",
+    "_handshake_confirmed",
+    "_idle_timeout",
+    "_loss",
+    "_max_datagram_size",
+    "_packet_number",
+    "_peer_cid",
+    "_quic_logger",
+    "_remote_max_stream_data_bidi_remote",
+    "_remote_max_streams_bidi",
+    "_spaces",
+    "_state",
+    "_streams",
+)
+SENDER = (
+    "_buffer_fin",
+    "_buffer_start",
+    "_buffer_stop",
+    "_pending_eof",
+    "_reset_error_code",
+    "highest_offset",
+    "is_finished",
+)
+LOSS = (
+    "_cc",
+    "_on_packets_lost",
+    "_pacer",
+    "_pto_count",
+    "_rtt_initialized",
+    "_rtt_latest",
+    "_rtt_min",
+    "_rtt_smoothed",
+    "_rtt_variance",
+)
+
+
+@pytest.fixture
+def quic(certificates: Certificates) -> QuicConnection:
+    return make_machine(client_configuration(certificates)).quic
+
+
+@pytest.mark.parametrize("name", CONNECTION)
+def test_connection(quic: QuicConnection, name: str) -> None:
+    assert hasattr(quic, name)
+
+
+@pytest.mark.parametrize("name", SENDER)
+def test_sender(name: str) -> None:
+    assert hasattr(QuicStream().sender, name)
+
+
+@pytest.mark.parametrize("name", LOSS)
+def test_loss_recovery(quic: QuicConnection, name: str) -> None:
+    assert hasattr(quic._loss, name)
+
+
+def test_values_and_signatures(quic: QuicConnection) -> None:
+    assert QuicConnectionId(b"", 0).stateless_reset_token == b""
+    assert QuicPacketPacer(max_datagram_size=1200)._max_datagram_size == 1200
+    space = QuicPacketSpace()
+    assert space.sent_packets == {}
+    assert space.largest_acked_packet == 0
+    lost = inspect.signature(recovery.QuicPacketRecovery._on_packets_lost)
+    assert {"congestion_event", "now", "packets", "space"} <= set(lost.parameters)
+    assert isinstance(quic._loss._cc, private._Counting)
+
+
+def test_the_http3_layer_calls_what_we_override() -> None:
+    source = inspect.getsource(H3Connection)
+    assert "self._init_connection()" in source
+    assert "self._get_local_settings()" in source
+    assert "self._check_content_length(stream)" in source
+    assert "return self._receive_stream_data(event)" in source
+    assert set(private.RequestOnlyH3Connection.__dict__) & set(H3Connection.__dict__) >= {
+        "_check_content_length",
+        "_get_local_settings",
+        "_init_connection",
+        "_receive_stream_data",
+    }
+    assert H3Stream(0).buffer == b""
+
+
+def test_the_http3_layer_has_no_dynamic_table(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.run(lambda: pair.server.started and pair.server.h3.received_settings is not None)
+    settings = pair.server.h3.received_settings
+    assert settings is not None
+    assert settings[0x1] == 0
+    assert settings[0x7] == 0
+    assert settings[0x6] == 64 * 1024
+
+
+@pytest.mark.parametrize(
+    "name", ["_stream", "_decoder", "_max_table_capacity", "_blocked_streams", "_max_push_id"]
+)
+def test_http3_attributes(quic: QuicConnection, name: str) -> None:
+    assert hasattr(H3Connection(quic), name)
