@@ -1,0 +1,138 @@
+"""The HTTP/1.1 driver: one request at a time over a byte stream, and no standing tasks."""
+
+from __future__ import annotations
+
+from ..body import Body, BodyReader
+from ..config import Limits
+from ..errors import ClientClosed, ConnectionLost
+from ..net.stream import ByteStream
+from ..profile.moments import ConnectionFacts
+from ..protocols.http1 import Http1Machine
+from .connection import Connection, ConnectionState
+from .exchange import Exchange, RawResponse
+from .http1_conversation import Conversation
+from .http1_writer import ended_early
+
+#: Bodies of known length up to this size leave with the head, in one write. It fits the receive
+#: window every peer starts with (65,535 bytes), so no peer needs to read for the write to end.
+WHOLE_BODY_BYTES = 64 * 1024
+
+
+class Http1Connection(Connection):
+    """An established connection that speaks HTTP/1.1.
+
+    It is used again only when request and response were both carried to their ends and both sides
+    allow it (RFC 9112 §9.3); in every other case the exchange leaves it CLOSED.
+    """
+
+    def __init__(self, stream: ByteStream, facts: ConnectionFacts, limits: Limits) -> None:
+        """Take over a connected stream."""
+        self.facts = facts
+        self._stream = stream
+        self._machine = Http1Machine(limits)
+        self._state = ConnectionState.OPEN
+        self._busy = False
+        self._conversation: Conversation | None = None
+
+    @property
+    def state(self) -> ConnectionState:
+        """Whether it takes requests."""
+        return self._state
+
+    @property
+    def active_requests(self) -> int:
+        """0 or 1."""
+        return int(self._busy)
+
+    @property
+    def available_requests(self) -> int:
+        """0 or 1."""
+        return int(self._state is ConnectionState.OPEN and not self._busy)
+
+    def is_alive(self) -> bool:
+        """Whether a request may be given to it now; see `Connection.is_alive`."""
+        return self.available_requests > 0 and self._stream.is_idle_and_alive()
+
+    async def exchange(self, exchange: Exchange) -> RawResponse:
+        """Carry one request; see `Connection.exchange`."""
+        if not self.available_requests:
+            raise ConnectionLost("the connection takes no more requests", retryable=True)
+        self._busy = True
+        try:
+            return await self._with_body(exchange)
+        finally:
+            self._busy = False
+            self._conversation = None
+            if self._state is ConnectionState.DRAINING or not self._machine.available_streams:
+                self._close()
+
+    async def run(self) -> None:
+        """Do nothing: requests bring their own tasks."""
+
+    def retire(self) -> None:
+        """Take no more requests and close when the running one is done."""
+        if not self._busy:
+            self._close()
+        elif self._state is ConnectionState.OPEN:
+            self._state = ConnectionState.DRAINING
+
+    async def aclose(self) -> None:
+        """Close now; a pending exchange fails with ClientClosed."""
+        if self._conversation is not None:
+            self._conversation.fail(_client_closed())
+        self._close()
+
+    async def _with_body(self, exchange: Exchange) -> RawResponse:
+        body = exchange.body
+        if body is None or body.length == 0:
+            return await self._converse(exchange, None, b"")
+        reader = await body.open()
+        try:
+            whole = await _read_whole(body, reader) if _leaves_with_head(exchange, body) else b""
+            return await self._converse(exchange, reader, whole)
+        finally:
+            await reader.aclose()
+
+    async def _converse(
+        self, exchange: Exchange, reader: BodyReader | None, whole: bytes | memoryview
+    ) -> RawResponse:
+        if self._state is ConnectionState.CLOSED:
+            raise _client_closed()
+        # From here on the connection is reusable only if all goes well.
+        conversation = Conversation(
+            self._stream, self._machine, exchange, has_body=reader is not None
+        )
+        self._conversation = conversation
+        try:
+            if reader is None or whole:
+                return await conversation.send_whole(whole)
+            return await conversation.send_from(reader)
+        finally:
+            if not conversation.clean:
+                self._machine.close()
+
+    def _close(self) -> None:
+        self._state = ConnectionState.CLOSED
+        self._machine.close()
+        self._stream.close()
+
+
+def _leaves_with_head(exchange: Exchange, body: Body) -> bool:
+    small = body.length is not None and body.length <= WHOLE_BODY_BYTES
+    return small and not exchange.expect_continue
+
+
+async def _read_whole(body: Body, reader: BodyReader) -> memoryview:
+    total = body.length or 0
+    buffer = memoryview(bytearray(total))
+    filled = 0
+    while filled < total:
+        count = await reader.readinto(buffer[filled:])
+        if count == 0:
+            raise ended_early(total, filled)
+        filled += count
+    return buffer
+
+
+def _client_closed() -> ClientClosed:
+    return ClientClosed("the client was closed while the request ran")

@@ -1,0 +1,332 @@
+"""One request and its response on an HTTP/1.1 connection: sending and receiving at once.
+
+The request's own task receives; a second task sends, and ends with it. A whole body that fits the
+receive window every peer starts with is written first and needs no second task: its peer need not
+read for the write to come to an end.
+
+A final response may come before the request was sent (RFC 9112 §9.5). A status of 300 or above
+stops the body, and the response is read to its end before the connection is closed, for closing
+with bytes unread makes a reset. A 2xx does not stop it: the body goes on as long as the peer takes
+it. A write that fails is no reason to stop reading: the reason for it may be what comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from math import inf
+
+import anyio
+
+from ..body import BodyReader
+from ..buffers import Buffer
+from ..errors import (
+    ConnectionLost,
+    Phase,
+    ReadTimeout,
+    RemoteProtocolError,
+    ResponseTooLarge,
+    TransportError,
+    WriteTimeout,
+)
+from ..message import Headers, RequestHead
+from ..net.stream import ByteStream
+from ..profile.moments import Moment, Ns
+from ..protocols.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    HeadReceived,
+    InterimReceived,
+    ResponseEnded,
+)
+from ..protocols.http1 import Http1Machine
+from .acks import next_poll_s
+from .exchange import Exchange, RawResponse
+from .http1_writer import RequestWriter
+from .multiplexed import LINGER_S
+from .request_stream import RequestStream
+from .tcp_sample import tcp_sample
+
+#: How long the body waits for `100 Continue` (curl's default; RFC 9110 §10.1.1: not for ever).
+EXPECT_WAIT_S = 1.0
+#: Once the body was stopped: how long the peer may be silent before its answer is taken as it is.
+#: A server that refuses a body keeps reading about this long (nginx: lingering_timeout 5 s).
+REFUSAL_IDLE_S = 5.0
+#: A stalled write is noticed at most this share of its timeout too late.
+_STALL_LOOKS = 4
+
+
+class Conversation:
+    """Carries one exchange; made when the request is ready to be written."""
+
+    def __init__(
+        self, stream: ByteStream, machine: Http1Machine, exchange: Exchange, *, has_body: bool
+    ) -> None:
+        """Give the head to the machine; nothing is written yet.
+
+        Raises:
+            InvalidHeader: HTTP/1.1 cannot carry the head; the connection is as it was.
+        """
+        self._stream = stream
+        self._machine = machine
+        self._exchange = exchange
+        expect = has_body and exchange.expect_continue
+        head = _expecting(exchange.head) if expect else exchange.head
+        stream_id = machine.send_head(head, end=not has_body)
+        self._request = RequestStream(stream_id, exchange, has_body=has_body)
+        self._writer = RequestWriter(stream, machine, self._request)
+        self._send_failure: ConnectionLost | None = None
+        self._source_failure: Exception | None = None
+        """What a body made by the caller raised, when it is not one of our errors."""
+        self._may_send_body = not expect
+        self._receiving: anyio.CancelScope | None = None
+        self._idle_since_s = anyio.current_time()
+        self._poll_s: float | None = None
+        self._head_ns: Ns | None = None
+        """When the first byte of the head in progress was read."""
+        self._last_byte_ns: Ns = 0
+
+    @property
+    def clean(self) -> bool:
+        """Whether request and response were both carried to their ends."""
+        return self._request.ended and self._request.end_flushed
+
+    async def send_whole(self, body: Buffer) -> RawResponse:
+        """Carry a request whose body (perhaps empty) is at hand and leaves with the head."""
+        return await self._converse(
+            lambda: self._writer.send_whole(body),
+            # Whether a write still moves can only be seen from another task.
+            concurrently=self._exchange.timeouts.write_idle_s is not None,
+        )
+
+    async def send_from(self, reader: BodyReader) -> RawResponse:
+        """Carry a request with a body that is read while it is sent."""
+        return await self._converse(lambda: self._send_streamed(reader), concurrently=True)
+
+    def fail(self, error: TransportError) -> None:
+        """End the exchange from outside with an error; harmless once the response is complete."""
+        self._request.fail(error)
+        self._wake()
+
+    async def _converse(
+        self, send: Callable[[], Awaitable[None]], *, concurrently: bool
+    ) -> RawResponse:
+        try:
+            if concurrently:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._send, send)
+                    await self._receive()
+                    tasks.cancel_scope.cancel()
+            else:
+                await self._send(send)
+                await self._receive()
+            return self._response()
+        finally:
+            self._close_books()
+
+    def _response(self) -> RawResponse:
+        if self._source_failure is not None:
+            raise self._source_failure
+        if self._request.error is not None:
+            raise self._request.error
+        return self._request.response()
+
+    def _close_books(self) -> None:
+        leg = self._exchange.recorder.leg
+        leg.sent_bytes = self._writer.sent_bytes
+        leg.received_bytes = self._machine.stream_totals(self._request.stream_id).received_bytes
+        leg.sample = leg.sample or tcp_sample(self._stream, self._exchange.recorder.now())
+        self._machine.forget_stream(self._request.stream_id)
+
+    # --- the sending task ---------------------------------------------------------------------
+
+    async def _send(self, send: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await send()
+        except ConnectionLost as error:
+            error.phase = Phase.SEND
+            self._send_failure = error
+            self._request.stop_sending = True
+            if self._writer.never_written:
+                # Whatever the peer may have said, it is not about this request.
+                self._fail(error)
+        except TransportError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - the caller's own iterator may raise anything
+            self._request.stop_sending = True
+            if not self._request.ended:
+                self._source_failure = error
+        self._idle_since_s = anyio.current_time()
+        self._wake()
+
+    async def _send_streamed(self, reader: BodyReader) -> None:
+        await self._writer.send_head()
+        self._wake()
+        with anyio.move_on_after(EXPECT_WAIT_S):
+            while not (self._may_send_body or self._request.sending_over):
+                await self._request.changed.wait()
+        await self._writer.send_from(reader)
+
+    # --- the receiving task -------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        while not self._over:
+            self._poll_s = next_poll_s(self._poll_s) if self._writer.poll_acked() else None
+            try:
+                data = await self._wait()
+            except ConnectionLost as error:
+                self._cut_off(error)
+            else:
+                if data is not None:
+                    self._take(data)
+            if not self._over:
+                self._check_time(anyio.current_time())
+        self._writer.poll_acked()
+
+    @property
+    def _over(self) -> bool:
+        request = self._request
+        failed = self._source_failure is not None or request.error is not None
+        return failed or (request.ended and request.sending_over)
+
+    async def _wait(self) -> bytes | None:
+        """Wait for bytes of the response; None when it is time to look at something else."""
+        data: bytes | None = None
+        with anyio.CancelScope(deadline=self._next_look_s()) as self._receiving:
+            # What came before the request is no answer to it; after the response, nothing is.
+            if not (self._writer.never_written or self._request.ended):
+                data = await self._stream.receive()
+            else:
+                await anyio.sleep_forever()
+        self._receiving = None
+        return data
+
+    def _wake(self) -> None:
+        """Let both tasks look again."""
+        self._request.wake()
+        if self._receiving is not None:
+            self._receiving.cancel()
+
+    def _take(self, data: bytes) -> None:
+        if data:
+            self._idle_since_s = anyio.current_time()
+            self._last_byte_ns = self._stream.read_ns
+            if self._head_ns is None:
+                self._head_ns = self._last_byte_ns
+        for event in self._machine.receive_data(data):
+            self._dispatch(event, at_end=not data)
+        if not self._machine.head_begun:
+            self._head_ns = None
+        self._request.wake()
+
+    def _dispatch(self, event: Event, *, at_end: bool) -> None:
+        request, recorder, read_ns = self._request, self._exchange.recorder, self._last_byte_ns
+        match event:
+            case InterimReceived():
+                recorder.mark_first(Moment.INTERIM_START, self._head_ns)
+                self._may_send_body |= event.head.status == 100
+                self._head_ns = read_ns
+            case HeadReceived():
+                request.take_head(event, read_ns)
+                recorder.mark(Moment.RESPONSE_START, self._head_ns)
+                recorder.leg.sample = tcp_sample(self._stream, recorder.now())
+                self._may_send_body = True
+            case DataReceived():
+                request.take_data(event, read_ns)
+            case ResponseEnded() if at_end and self._stream.truncated:
+                self._truncated()
+            case ResponseEnded():
+                request.take_end(event.trailers, read_ns)
+            case ConnectionTerminated():
+                self._terminated(event, at_end=at_end)
+
+    # --- ends that are not orderly ------------------------------------------------------------
+
+    def _terminated(self, event: ConnectionTerminated, *, at_end: bool) -> None:
+        if self._send_failure is not None:
+            self._cut_off(self._send_failure)
+        elif at_end and self._received_bytes == 0:
+            self._fail(ConnectionLost(event.reason))
+        else:
+            kind = ResponseTooLarge if event.too_large else RemoteProtocolError
+            self._fail(kind(event.reason, phase=Phase.RECEIVE))
+
+    def _truncated(self) -> None:
+        error = RemoteProtocolError(
+            "the TLS connection ended without close_notify, so that the end of the response "
+            "cannot be believed (RFC 9112 §9.8)",
+            phase=Phase.RECEIVE,
+        )
+        self._give_up(error)
+
+    def _give_up(self, error: TransportError) -> None:
+        """No more is waited for, or believed; of an early refusal what has come will do."""
+        if self._request.end_flushed:
+            self._fail(error)
+        else:
+            self._cut_off(error)
+
+    def _cut_off(self, error: TransportError) -> None:
+        """Nothing more can come: take what there is of a refusal, or fail.
+
+        A server that refuses a body and closes makes a reset, which may overtake the rest of its
+        answer; the status is what the caller needs to know.
+        """
+        request = self._request
+        if request.head is not None and request.head.status >= 300:
+            request.take_end(Headers(), self._last_byte_ns)
+        else:
+            self._fail(self._send_failure or error)
+
+    def _fail(self, error: TransportError) -> None:
+        if isinstance(error, ConnectionLost):
+            error.phase = error.phase or self._request.phase
+            error.before_response = self._received_bytes == 0
+            error.retryable = self._writer.never_written
+        self._request.fail(error)
+
+    @property
+    def _received_bytes(self) -> int:
+        return self._machine.stream_totals(self._request.stream_id).received_bytes
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def _next_look_s(self) -> float:
+        now_s = anyio.current_time()
+        if not self._request.sending_over:
+            return now_s + self._stall_limit_s / _STALL_LOOKS
+        poll_at_s = inf if self._poll_s is None else now_s + self._poll_s
+        return min(poll_at_s, self._idle_since_s + self._idle_limit_s)
+
+    def _check_time(self, now_s: float) -> None:
+        request = self._request
+        if not request.sending_over:
+            limit_s = self._stall_limit_s
+            if now_s < self._writer.moved_at_s(now_s) + limit_s:
+                return
+            if request.ended:
+                request.stop_sending = True
+            else:
+                request.fail(WriteTimeout(f"the peer took no byte of the request for {limit_s} s"))
+        elif not request.ended and now_s >= self._idle_since_s + self._idle_limit_s:
+            silence = f"the peer sent no byte of the response for {self._idle_limit_s} s"
+            self._give_up(ReadTimeout(silence, phase=request.phase))
+
+    @property
+    def _stall_limit_s(self) -> float:
+        """How long the peer may take nothing."""
+        limit_s = self._exchange.timeouts.write_idle_s
+        return LINGER_S if self._request.ended else inf if limit_s is None else limit_s
+
+    @property
+    def _idle_limit_s(self) -> float:
+        """How long the peer may send nothing."""
+        limit_s = self._exchange.timeouts.read_idle_s
+        limit_s = inf if limit_s is None else limit_s
+        return limit_s if self._request.end_flushed else min(limit_s, REFUSAL_IDLE_S)
+
+
+def _expecting(head: RequestHead) -> RequestHead:
+    fields = [field for field in head.headers.fields if field[0].lower() != "expect"]
+    return replace(head, headers=Headers([*fields, ("Expect", "100-continue")]))

@@ -1,0 +1,238 @@
+"""The sending half of an HTTP/1.1 request: what to write at once, and what was taken of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import anyio
+
+from ..body import BodyReader, FileRangeReader
+from ..buffers import Buffer
+from ..errors import SourceSizeChanged
+from ..net.stream import ByteStream
+from ..profile.moments import Ns
+from ..protocols.http1 import SEND_BUFFER_BYTES, Http1Machine
+from .request_stream import RequestStream
+
+#: Pieces up to this size are copied together into one write; bigger ones go alone, uncopied. A
+#: copy of 64 KiB costs less than a second system call and a second packet.
+_JOIN_BYTES = 64 * 1024
+#: File bytes given to one `send_file`: the steps of the progress.
+_FILE_STEP_BYTES = 1024 * 1024
+#: Shorter ranges of a file are read into the buffer, where they can join what stands around them.
+_FILE_RANGE_MIN_BYTES = 64 * 1024
+
+
+@runtime_checkable
+class SendsFiles(Protocol):
+    """A byte stream that can send from a file by itself."""
+
+    async def send_file(self, fd: int, offset: int, count: int) -> int:
+        """Send a range of a regular file; return less than `count` only at the file's end."""
+        ...
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What goes into one `send`, and which of its bytes belong to the body."""
+
+    pieces: list[Buffer] = field(default_factory=list)
+    byte_count: int = 0
+    lead_bytes: int = 0
+    """Framing before the body bytes."""
+    body_bytes: int = 0
+
+    def add(self, piece: Buffer, *, is_body: bool) -> None:
+        if is_body:
+            self.lead_bytes, self.body_bytes = self.byte_count, len(piece)
+        self.pieces.append(piece)
+        self.byte_count += len(piece)
+
+    def data(self) -> Buffer:
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """Where the stream stood before a write."""
+
+    accepted_bytes: int
+    write_started_ns: Ns
+
+
+class RequestWriter:
+    """Gives one request to the byte stream and keeps account of what the system took of it.
+
+    The account is right after every write, and after a failed or cancelled one as well.
+    """
+
+    def __init__(self, stream: ByteStream, machine: Http1Machine, request: RequestStream) -> None:
+        self._stream = stream
+        self._machine = machine
+        self._request = request
+        self._accepted_before = stream.accepted_bytes
+        self._wire_before = stream.wire.sent_bytes
+        self._total_bytes = request.exchange.head.content_length
+        self._tracks_acks = stream.unacked_bytes() is not None
+        self._writing = False
+        self._moved_bytes = stream.wire.sent_bytes
+        self._moved_at_s = 0.0
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of the request, head and framing included, that the operating system took."""
+        return self._stream.accepted_bytes - self._accepted_before
+
+    @property
+    def never_written(self) -> bool:
+        """Whether certainly not a byte of the request was given to the operating system."""
+        return self._stream.wire.sent_bytes == self._wire_before
+
+    async def send_head(self) -> None:
+        """Send the head, which the machine has been given."""
+        await self._flush(b"", end=False)
+
+    async def send_whole(self, body: Buffer) -> None:
+        """Send the head and the whole body, in one write unless the body is big."""
+        await self._send_body(body, end=True)
+
+    async def send_from(self, reader: BodyReader) -> None:
+        """Send the body to its end, or until the request says that it is to stop.
+
+        Raises:
+            SourceError: the body cannot be read, or ended before its announced length.
+        """
+        buffer = memoryview(bytearray(SEND_BUFFER_BYTES))
+        while not self._request.sending_over:
+            if await self._send_range(reader):
+                continue
+            count = await reader.readinto(buffer[: self._room_bytes()])
+            if not self._request.sending_over:
+                await self._send_body(buffer[:count], end=self._queue(count))
+
+    def poll_acked(self) -> bool:
+        """Look how much is acknowledged; True while it is worth looking again."""
+        unacked_bytes = self._stream.unacked_bytes() if self._tracks_acks else None
+        if unacked_bytes is None:
+            return False
+        ledger = self._request.ledger
+        if ledger.acknowledged(self._stream.wire.sent_bytes - unacked_bytes):
+            self._request.acked(ledger.acked_body_bytes, ledger.finished)
+        return self._request.end_flushed and not ledger.finished
+
+    def moved_at_s(self, now_s: float) -> float:
+        """When a write in progress was last seen to move; now, when nothing waits for the peer.
+
+        A big write on a slow link moves many times before it is done, so bytes are what counts.
+        """
+        moved_bytes = self._stream.wire.sent_bytes
+        if not self._writing or moved_bytes != self._moved_bytes:
+            self._moved_bytes, self._moved_at_s = moved_bytes, now_s
+        return self._moved_at_s
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def _room_bytes(self) -> int:
+        """How much may be read: never more than was announced."""
+        if self._total_bytes is None:
+            return SEND_BUFFER_BYTES
+        return self._total_bytes - self._request.body_queued
+
+    def _queue(self, byte_count: int) -> bool:
+        """Count what was read, and say whether it was the end."""
+        self._request.body_queued += byte_count
+        if self._total_bytes is None:
+            return byte_count == 0
+        if byte_count == 0:
+            raise ended_early(self._total_bytes, self._request.body_queued)
+        return self._request.body_queued == self._total_bytes
+
+    async def _send_body(self, data: Buffer, *, end: bool) -> None:
+        if not self._request.end_queued:
+            self._machine.send_body(self._request.stream_id, data, end=end)
+            self._request.end_queued = end
+        await self._flush(data, end=end)
+
+    async def _flush(self, body: Buffer, *, end: bool) -> None:
+        batches = list(_batches(self._machine.transmit(), body))
+        for batch in batches:
+            last = end and batch is batches[-1]
+            before = self._begin_write()
+            try:
+                await self._stream.send(batch.data())
+            finally:
+                taken = self._taken_since(before)
+                body_bytes = min(max(taken - batch.lead_bytes, 0), batch.body_bytes)
+                self._account(before, body_bytes, end=last and taken == batch.byte_count)
+
+    async def _send_range(self, reader: BodyReader) -> bool:
+        """Let the system send the next bytes straight from their file; False when it cannot."""
+        if not (isinstance(self._stream, SendsFiles) and isinstance(reader, FileRangeReader)):
+            return False
+        exchange = self._request.exchange
+        found = reader.file_range() if exchange.high_performance else None
+        # Chunks would need framing around each piece, so the length must be known.
+        if found is None or found.length < _FILE_RANGE_MIN_BYTES or self._total_bytes is None:
+            return False
+        count = min(found.length, _FILE_STEP_BYTES)
+        before = self._begin_write()
+        try:
+            await self._stream.send_file(found.fd, found.offset, count)
+        finally:
+            taken = self._taken_since(before)
+            exchange.recorder.leg.high_performance |= taken > 0
+            self._account(before, taken, end=False)
+        self._machine.pass_body(self._request.stream_id, taken, end=False)
+        self._request.body_queued += taken
+        reader.skip(taken)
+        # A file that ended early is for `readinto` to report.
+        return taken == count
+
+    def _begin_write(self) -> _Before:
+        self._writing = True
+        self._moved_at_s = anyio.current_time()
+        self._moved_bytes = self._stream.wire.sent_bytes
+        return _Before(self._stream.accepted_bytes, self._stream.write_started_ns)
+
+    def _taken_since(self, before: _Before) -> int:
+        return self._stream.accepted_bytes - before.accepted_bytes
+
+    def _account(self, before: _Before, body_bytes: int, *, end: bool) -> None:
+        """Note what a write did that has just ended, whichever way."""
+        self._writing = False
+        stream = self._stream
+        # Of a write cut short, TLS may have sent a part without being able to say which.
+        if not self._taken_since(before) and stream.write_started_ns == before.write_started_ns:
+            return
+        body_sent = self._request.body_sent + body_bytes
+        if self._tracks_acks:
+            self._request.ledger.wrote(stream.wire.sent_bytes, body_sent, end=end)
+            self.poll_acked()
+        self._request.took(body_sent, stream.write_started_ns, stream.write_ended_ns, end=end)
+
+
+def ended_early(declared_bytes: int, actual_bytes: int) -> SourceSizeChanged:
+    """The error for a body that turned out shorter than its announced length."""
+    return SourceSizeChanged(
+        f"the body ended after {actual_bytes} of {declared_bytes} bytes",
+        declared_bytes=declared_bytes,
+        actual_bytes=actual_bytes,
+    )
+
+
+def _batches(pieces: list[Buffer], body: Buffer) -> Iterator[_Batch]:
+    """Group pieces into writes: small ones joined, a big one alone."""
+    batch = _Batch()
+    for piece in pieces:
+        is_big = len(piece) > _JOIN_BYTES
+        if batch.pieces and (is_big or batch.byte_count > 2 * _JOIN_BYTES):
+            yield batch
+            batch = _Batch()
+        batch.add(piece, is_body=piece is body)
+        if is_big:
+            yield batch
+            batch = _Batch()
+    if batch.pieces:
+        yield batch
