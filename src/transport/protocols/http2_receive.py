@@ -69,6 +69,7 @@ class Http2Receiver:
             reason += ", in the middle of a frame"
         clean = not (core.open or failed or self._cutter.inside_frame)
         code = None if goaway is None else goaway.error_code
+        core.queue.take()  # nobody reads it any more
         core.terminated(ConnectionTerminated(reason, code, by_peer=True, clean=clean))
 
     def _frame(self, frame: Frame) -> None:

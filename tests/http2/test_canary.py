@@ -1,0 +1,64 @@
+"""The undocumented parts of h2 that `h2_private` relies on are where it expects them."""
+
+from __future__ import annotations
+
+from h2.connection import H2Connection
+from h2.settings import SettingCodes
+
+from tests.http2.frame_factory import FrameFactory
+from trilane.transport.protocols import h2_private
+
+REQUEST = [(":method", "POST"), (":scheme", "https"), (":authority", "a"), (":path", "/")]
+
+
+def started() -> tuple[H2Connection, FrameFactory]:
+    connection = h2_private.new_connection({SettingCodes.ENABLE_PUSH: 0}, 1234)
+    connection.initiate_connection()
+    peer = FrameFactory()
+    connection.receive_data(peer.settings())
+    connection.send_headers(1, REQUEST)
+    return connection, peer
+
+
+def test_the_head_limit_reaches_the_decoder() -> None:
+    connection, _ = started()
+    assert connection.decoder.max_header_list_size == 1234
+    assert connection.local_settings.enable_push == 0
+
+
+def test_windows_taken_are_windows_h2_counts() -> None:
+    connection, peer = started()
+    h2_private.take_window(connection, 1, 60_000)
+    assert connection.local_flow_control_window(1) == 5535
+    connection.receive_data(peer.window_update(1, 60_000))
+    assert connection.local_flow_control_window(1) == 5535
+    h2_private.return_connection_window(connection, 60_000)
+    assert connection.local_flow_control_window(1) == 65535
+
+
+def test_h2_still_checks_lengths_and_can_be_told_not_to() -> None:
+    connection, peer = started()
+    connection.receive_data(peer.response(1, 200, [("content-length", "5")]))
+    assert connection.streams[1]._expected_content_length == 5
+    h2_private.skip_length_check(connection, 1)
+    connection.receive_data(peer.data(1, b"longer than five"))
+    assert connection.streams[1]._actual_content_length == 16
+
+
+def test_closed_is_closed() -> None:
+    connection, _ = started()
+    assert not h2_private.is_closed(connection, 1)
+    connection.reset_stream(1)
+    assert h2_private.is_closed(connection, 1)
+    assert connection.open_outbound_streams == 0
+    assert 1 not in connection.streams
+    assert h2_private.is_closed(connection, 1)
+
+
+def test_the_encoders_table_is_bounded_and_its_changes_signalled() -> None:
+    connection, peer = started()
+    connection.receive_data(peer.settings({SettingCodes.HEADER_TABLE_SIZE: 1 << 20}))
+    assert connection.encoder.header_table_size == 1 << 20
+    h2_private.bound_encoder_table(connection)
+    assert connection.encoder.header_table_size == h2_private.MAX_ENCODER_TABLE_BYTES
+    assert connection.encoder.encode([]) == b"\x3f\xe1\x1f"  # RFC 7541 §6.3: size 4096
