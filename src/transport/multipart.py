@@ -38,7 +38,8 @@ class Part:
     """A path, bytes, a binary file object, or an iterator of bytes."""
     filename: str | None = None
     """Sent as given, folders included; by default the path's last component, else `blob`. What
-    UTF-8 cannot carry (undecodable bytes of a path) becomes U+FFFD, as in browsers."""
+    UTF-8 cannot carry (undecodable bytes of a path) becomes U+FFFD, as in browsers. A
+    backslash is sent as one, as browsers do, though some receivers take it for an escape."""
     content_type: str | None = None
     """By default guessed from the file name."""
     headers: HeaderInput = ()
@@ -102,8 +103,12 @@ class _Layout:
         self._pending += value.encode() + b"\r\n"
 
     def add_file(self, part: Part, source: Source) -> None:
-        filename = part.filename or source.filename or _NAMELESS
-        content_type = part.content_type or guess_content_type(filename)
+        filename = part.filename
+        if filename is None:
+            filename = source.filename or _NAMELESS
+        content_type = part.content_type
+        if content_type is None:
+            content_type = guess_content_type(filename)
         disposition = (
             f'form-data; name="{_escaped(part.name)}"; filename="{_escaped(_valid(filename))}"'
         )
