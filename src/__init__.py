@@ -1,1 +1,91 @@
 """trilane: an upload transport engine for HTTP/1.1, HTTP/2 and HTTP/3."""
+
+from importlib.metadata import version as _version
+
+from .api.client import AsyncClient
+from .api.response import Response
+from .api.sync_client import Client, upload
+from .transport.config import Limits, Preference, QuicOptions, Timeouts
+from .transport.connections.exchange import Progress
+from .transport.errors import (
+    Aborted,
+    CertificateError,
+    ClientClosed,
+    ConnectError,
+    ConnectionLost,
+    ConnectTimeout,
+    DeadlineExceeded,
+    InvalidFormValue,
+    InvalidHeader,
+    InvalidUrl,
+    NetworkError,
+    PoolTimeout,
+    ProtocolError,
+    ProtocolUnavailable,
+    ReadTimeout,
+    RedirectError,
+    RemoteProtocolError,
+    ResolveError,
+    ResponseTooLarge,
+    SourceError,
+    SourceNotRewindable,
+    SourceSizeChanged,
+    SourceUnavailable,
+    StreamResetError,
+    TlsError,
+    TotalTimeout,
+    TransportError,
+    UsageError,
+    WriteTimeout,
+)
+from .transport.message import Headers, ResponseHead
+from .transport.multipart import Part
+from .transport.profile.profile import Profile
+
+__version__ = _version("trilane")
+
+__all__ = [
+    "Aborted",
+    "AsyncClient",
+    "CertificateError",
+    "Client",
+    "ClientClosed",
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectionLost",
+    "DeadlineExceeded",
+    "Headers",
+    "InvalidFormValue",
+    "InvalidHeader",
+    "InvalidUrl",
+    "Limits",
+    "NetworkError",
+    "Part",
+    "PoolTimeout",
+    "Preference",
+    "Profile",
+    "Progress",
+    "ProtocolError",
+    "ProtocolUnavailable",
+    "QuicOptions",
+    "ReadTimeout",
+    "RedirectError",
+    "RemoteProtocolError",
+    "ResolveError",
+    "Response",
+    "ResponseHead",
+    "ResponseTooLarge",
+    "SourceError",
+    "SourceNotRewindable",
+    "SourceSizeChanged",
+    "SourceUnavailable",
+    "StreamResetError",
+    "Timeouts",
+    "TlsError",
+    "TotalTimeout",
+    "TransportError",
+    "UsageError",
+    "WriteTimeout",
+    "__version__",
+    "upload",
+]

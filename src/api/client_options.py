@@ -1,0 +1,116 @@
+"""What the faces accept, turned into the engine's own option values."""
+
+from __future__ import annotations
+
+import os
+from ssl import SSLContext
+from typing import Literal, TypedDict
+
+from ..transport.config import (
+    HttpVersion,
+    Limits,
+    Preference,
+    QuicOptions,
+    Timeouts,
+    TlsOptions,
+)
+from ..transport.errors import UsageError
+
+PathInput = str | os.PathLike[str]
+VerifyInput = bool | PathInput | SSLContext
+"""True (system trust store), False (no verification), a CA file or folder, or a context."""
+CertInput = PathInput | tuple[PathInput, PathInput] | tuple[PathInput, PathInput, str]
+"""A PEM file with certificate and key, or (certificate, key), or (certificate, key, password)."""
+TimeoutInput = float | Timeouts | None
+"""Seconds for the whole call, or each part on its own, or None for no limit."""
+ProtocolInput = Literal["auto", "http/1.1", "h2", "h3"] | Preference
+"""`auto`: what the client's flags allow; a name: that protocol or an error."""
+
+
+class ConnectOptions(TypedDict, total=False):
+    """How a client connects; see `AsyncClient`."""
+
+    http2: bool
+    http3: bool
+    verify: VerifyInput
+    cert: CertInput | None
+    proxy: str | None
+    limits: Limits | None
+    quic: QuicOptions | None
+    trust_env: bool
+
+
+class ClientOptions(ConnectOptions, total=False):
+    """Everything a client can be made with; see `AsyncClient`."""
+
+    timeout: TimeoutInput
+
+
+def tls_options(verify: VerifyInput, cert: CertInput | None, *, trust_env: bool) -> TlsOptions:
+    """Verification and client certificate; `SSLKEYLOGFILE` when the environment is trusted."""
+    keylog_path = _environment("SSLKEYLOGFILE") if trust_env else None
+    try:
+        checked = verify if isinstance(verify, bool | SSLContext) else os.fspath(verify)
+        certificate, key, password = _certificate(cert)
+    except (TypeError, ValueError):
+        raise UsageError(
+            "verify must be True, False, a path or an ssl.SSLContext, and cert a path, "
+            f"(cert, key) or (cert, key, password): got {verify!r} and a {type(cert).__name__}"
+        ) from None
+    return TlsOptions(
+        verify=checked, cert=certificate, key=key, key_password=password, keylog_path=keylog_path
+    )
+
+
+def quic_options(quic: QuicOptions | None, *, trust_env: bool) -> QuicOptions:
+    """The given options, else the default ones, with `QLOGDIR` when the environment is trusted."""
+    if quic is not None:
+        return quic
+    return QuicOptions(qlog_dir=_environment("QLOGDIR") if trust_env else None)
+
+
+def timeouts_of(timeout: TimeoutInput) -> Timeouts:
+    """Seconds, or values per phase, as `Timeouts`."""
+    if isinstance(timeout, Timeouts):
+        return timeout
+    if timeout is None:
+        return Timeouts(total_s=None)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise UsageError(f"timeout must be a positive number of seconds, not {timeout!r}")
+    return Timeouts(total_s=float(timeout))
+
+
+def preference_of(protocol: ProtocolInput, default: Preference) -> Preference:
+    """Which protocols a call may use."""
+    if isinstance(protocol, Preference):
+        return protocol
+    if protocol == "auto":
+        return default
+    try:
+        return Preference(exactly=HttpVersion(protocol))
+    except ValueError:
+        known = ", ".join(repr(name) for name in ("auto", *HttpVersion))
+        raise UsageError(f"protocol {protocol!r} is none of {known}") from None
+
+
+def refuse_proxy(proxy: object) -> None:
+    """Say that proxies are not supported, rather than go around one unasked."""
+    if proxy is not None:
+        raise UsageError("proxy is not supported yet: pass None to connect directly")
+
+
+def _certificate(cert: CertInput | None) -> tuple[str | None, str | None, str | None]:
+    match cert:
+        case None:
+            return None, None, None
+        case (certificate, key):
+            return os.fspath(certificate), os.fspath(key), None
+        case (certificate, key, password):
+            return os.fspath(certificate), os.fspath(key), str(password)
+        case tuple():
+            raise ValueError("too many, or too few")
+    return os.fspath(cert), None, None
+
+
+def _environment(name: str) -> str | None:
+    return os.environ.get(name) or None

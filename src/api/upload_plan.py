@@ -1,0 +1,183 @@
+"""The options of `uploadFile`: which there are, what each must be, and what they ask for.
+
+Two kinds of mistakes are told apart. What could leave the caller without an answer is raised at
+once: an unknown key (`sucess`), a callback that cannot be called, an unknown dialect. A wrong value
+arrives like any other failure, through `fail` and `complete` and by waiting for the task, in the
+words of WeChat's base library: `parameter.filePath should be String instead of Undefined;`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from types import MappingProxyType
+from typing import cast
+
+from ..transport.config import Preference, Timeouts
+from ..transport.errors import UsageError
+from ..transport.form import FormInput
+from .calls import UploadOptions
+from .client_options import CertInput, ProtocolInput, VerifyInput, preference_of, refuse_proxy
+from .delivery import Callbacks
+from .listeners import Listener
+
+DEFAULT_TIMEOUT_MS = 60_000
+
+
+class Kind(StrEnum):
+    """What a value must be, by the names JavaScript has for it."""
+
+    STRING = "String"
+    NUMBER = "Number"
+    BOOLEAN = "Boolean"
+    OBJECT = "Object"
+    FUNCTION = "Function"
+    UNDEFINED = "Undefined"
+    #: Python's own types; checked where they are used.
+    ANY = "Any"
+
+
+_REQUIRED = frozenset({"url", "filePath", "name"})
+_CALLBACKS = ("success", "fail", "complete")
+
+OPTIONS: Mapping[str, Kind] = MappingProxyType(
+    {
+        # the seed's
+        "url": Kind.STRING,
+        "filePath": Kind.STRING,
+        "name": Kind.STRING,
+        "header": Kind.OBJECT,
+        "formData": Kind.OBJECT,
+        "timeout": Kind.NUMBER,
+        "enableProfile": Kind.BOOLEAN,
+        "enableHttp2": Kind.BOOLEAN,
+        "enableQuic": Kind.BOOLEAN,
+        "success": Kind.FUNCTION,
+        "fail": Kind.FUNCTION,
+        "complete": Kind.FUNCTION,
+        # trilane's own
+        "verify": Kind.ANY,
+        "cert": Kind.ANY,
+        "proxy": Kind.ANY,
+        "protocol": Kind.STRING,
+        "fileName": Kind.STRING,
+        "fileType": Kind.STRING,
+        "dialect": Kind.STRING,
+        "useHighPerformanceMode": Kind.BOOLEAN,
+        "enableHttpDNS": Kind.BOOLEAN,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadPlan:
+    """What one call of `uploadFile` asks for."""
+
+    url: str
+    file: str | os.PathLike[str]
+    options: UploadOptions
+    verify: VerifyInput
+    cert: CertInput | None
+
+
+def check_keys(given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a key that has no meaning, and guess what was meant.
+
+    Raises:
+        UsageError: there is one.
+    """
+    known = list(known)
+    for key in given:
+        if key not in known:
+            guess = get_close_matches(str(key), known, 1)
+            hint = f"; did you mean {guess[0]!r}?" if guess else ""
+            raise UsageError(f"uploadFile has no option {key!r}{hint}")
+
+
+def read_callbacks(given: Mapping[str, object]) -> Callbacks:
+    """The functions among the options.
+
+    Raises:
+        UsageError: one cannot be called.
+    """
+    for key in _CALLBACKS:
+        if key in given and not callable(given[key]):
+            raise UsageError(_complaint(key, Kind.FUNCTION, given[key]))
+    success, fail, complete = (cast("Listener | None", given.get(key)) for key in _CALLBACKS)
+    return Callbacks(success=success, fail=fail, complete=complete)
+
+
+def read_plan(given: Mapping[str, object]) -> UploadPlan:
+    """Check the values and say what they ask for.
+
+    Raises:
+        UsageError: a value is missing, or is not what it must be.
+    """
+    complaints = [
+        _complaint(key, kind, given.get(key))
+        for key, kind in OPTIONS.items()
+        if (key in given or key in _REQUIRED) and not _fits(given.get(key), key, kind)
+    ]
+    if complaints:
+        raise UsageError("".join(complaints))
+    refuse_proxy(given.get("proxy"))
+    if given.get("enableHttpDNS"):
+        raise UsageError("enableHttpDNS is not supported yet: leave it out, or False")
+    return UploadPlan(
+        url=cast("str", given["url"]),
+        file=cast("str", given["filePath"]),
+        options=_upload_options(given),
+        verify=cast("VerifyInput", given.get("verify", True)),
+        cert=cast("CertInput | None", given.get("cert")),
+    )
+
+
+def _upload_options(given: Mapping[str, object]) -> UploadOptions:
+    flags = Preference(
+        http2=bool(given.get("enableHttp2", False)), http3=bool(given.get("enableQuic", False))
+    )
+    return UploadOptions(
+        name=cast("str", given["name"]),
+        form=cast("FormInput", given.get("formData", {})),
+        headers=cast("Mapping[str, str]", given.get("header", {})),
+        filename=cast("str | None", given.get("fileName")),
+        content_type=cast("str | None", given.get("fileType")),
+        protocol=preference_of(cast("ProtocolInput", given.get("protocol", "auto")), flags),
+        timeout=_timeouts(cast("float", given.get("timeout", DEFAULT_TIMEOUT_MS))),
+        high_performance=bool(given.get("useHighPerformanceMode", True)),
+        profile=bool(given.get("enableProfile", True)),
+    )
+
+
+def _timeouts(timeout_ms: float) -> Timeouts:
+    if not timeout_ms > 0:
+        raise UsageError(f"parameter.timeout should be greater than 0 instead of {timeout_ms};")
+    return Timeouts(total_s=timeout_ms / 1000)
+
+
+def _fits(value: object, key: str, kind: Kind) -> bool:
+    if key == "filePath" and isinstance(value, os.PathLike):
+        return True
+    return kind is Kind.ANY or _kind_of(value) is kind
+
+
+def _complaint(key: str, kind: Kind, value: object) -> str:
+    return f"parameter.{key} should be {kind} instead of {_kind_of(value)};"
+
+
+def _kind_of(value: object) -> Kind:
+    match value:
+        case None:
+            return Kind.UNDEFINED
+        case str():
+            return Kind.STRING
+        case bool():
+            return Kind.BOOLEAN
+        case int() | float():
+            return Kind.NUMBER
+        case _ if callable(value):
+            return Kind.FUNCTION
+    return Kind.OBJECT
