@@ -53,7 +53,7 @@ class SystemResolver:
         except OSError as exc:  # gaierror is one
             reason = exc.strerror or str(exc)
             raise ResolveError(f"cannot resolve {host!r}: {reason}") from exc
-        except UnicodeError as exc:
+        except ValueError as exc:  # UnicodeError is one
             # The codec refuses empty labels and labels of more than 63 bytes.
             raise ResolveError(f"cannot resolve {host!r}: not a valid host name: {exc}") from exc
         if not found:
