@@ -67,6 +67,11 @@ def gtlsserver(server_folder: Path, certificates: Certificates) -> Iterator[Endp
     yield from _started(servers.gtlsserver(server_folder, certificates))
 
 
+@pytest.fixture(scope="session")
+def receiver(server_folder: Path) -> Iterator[Endpoints]:
+    yield from _started(servers.receiver(server_folder))
+
+
 def _started(server: AbstractContextManager[Endpoints]) -> Iterator[Endpoints]:
     """Run a server; without its program, skip what needs it, or fail where that is not allowed."""
     with ExitStack() as stack:

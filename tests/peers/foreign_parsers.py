@@ -87,10 +87,10 @@ class MultipartReader:
         content_type = self._fields.get("content-type")
         self.parts.append(
             ReceivedPart(
-                name=_plain(options[b"name"].decode("utf-8", "surrogateescape")),
+                name=plain_name(options[b"name"].decode("utf-8", "surrogateescape")),
                 filename=None
                 if filename is None
-                else _plain(filename.decode("utf-8", "surrogateescape")),
+                else plain_name(filename.decode("utf-8", "surrogateescape")),
                 content_type=None if content_type is None else content_type.decode("latin-1"),
                 size=self._size,
                 sha256=self._hash.hexdigest(),
@@ -99,6 +99,11 @@ class MultipartReader:
 
     def _on_end(self) -> None:
         self._ended = True
+
+
+def plain_name(name: str) -> str:
+    """Undo the escapes of a name (HTML standard, "multipart/form-data encoding algorithm")."""
+    return name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
 
 
 def boundary_of(content_type: str) -> bytes | None:
@@ -174,14 +179,9 @@ def second_opinions(
 
 def _part(name: str, filename: str | None, content_type: str | None, data: bytes) -> ReceivedPart:
     return ReceivedPart(
-        name=_plain(name),
-        filename=None if filename is None else _plain(filename),
+        name=plain_name(name),
+        filename=None if filename is None else plain_name(filename),
         content_type=content_type,
         size=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
     )
-
-
-def _plain(name: str) -> str:
-    # HTML standard, "multipart/form-data encoding algorithm": only these three are escaped.
-    return name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")

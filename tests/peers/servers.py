@@ -7,6 +7,7 @@ got (see `receivers.py`).
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,8 @@ class Endpoints:
 
     name: str
     server: RunningServer
+    ca: Path
+    """Authority that a client has to trust."""
     cleartext_server: RunningServer | None = None
     """The process behind the cleartext ports, where that is another one."""
     https_port: int | None = None
@@ -64,7 +67,9 @@ def upstream(folder: Path, certificates: Certificates) -> Iterator[Endpoints]:
         _upstream_process(folder / "upstream-http.log", None) as (plain, http_port),
         _upstream_process(folder / "upstream-https.log", certificates.server) as (tls, https_port),
     ):
-        yield Endpoints("upstream", tls, plain, https_port=https_port, http_port=http_port)
+        yield Endpoints(
+            "upstream", tls, certificates.ca, plain, https_port=https_port, http_port=http_port
+        )
 
 
 @contextmanager
@@ -96,7 +101,12 @@ def caddy(folder: Path, certificates: Certificates, upstream_port: int) -> Itera
         ready=lambda _: tcp_ready(http_port) and tcp_ready(https_port) and udp_ready(https_port),
     ) as server:
         yield Endpoints(
-            "caddy", server, https_port=https_port, http_port=http_port, h2c_port=http_port
+            "caddy",
+            server,
+            certificates.ca,
+            https_port=https_port,
+            http_port=http_port,
+            h2c_port=http_port,
         )
 
 
@@ -128,7 +138,12 @@ def nginx(folder: Path, certificates: Certificates, upstream_port: int) -> Itera
         ready=lambda _: all(map(tcp_ready, (https_port, http_port, h2c_port))),
     ) as server:
         yield Endpoints(
-            "nginx", server, https_port=https_port, http_port=http_port, h2c_port=h2c_port
+            "nginx",
+            server,
+            certificates.ca,
+            https_port=https_port,
+            http_port=http_port,
+            h2c_port=h2c_port,
         )
 
 
@@ -158,7 +173,14 @@ def nghttpd(
             ready=lambda _: tcp_ready(https_port),
         ) as server,
     ):
-        yield Endpoints("nghttpd", server, cleartext, https_port=https_port, h2c_port=h2c_port)
+        yield Endpoints(
+            "nghttpd",
+            server,
+            certificates.ca,
+            cleartext,
+            https_port=https_port,
+            h2c_port=h2c_port,
+        )
 
 
 @contextmanager
@@ -182,7 +204,28 @@ def gtlsserver(
         log=folder / "gtlsserver.log",
         ready=lambda _: udp_ready(port),
     ) as server:
-        yield Endpoints("gtlsserver", server, https_port=port)
+        yield Endpoints("gtlsserver", server, certificates.ca, https_port=port)
+
+
+@contextmanager
+def receiver(folder: Path) -> Iterator[Endpoints]:
+    """Our own built-in receiver (hypercorn and aioquic), with the certificate it makes itself."""
+    https_port, http_port = free_port(), free_port()
+    ports = [f"--port={https_port}", f"--cleartext-port={http_port}"]
+    # Its first line of output tells where it is and which authority to trust.
+    with running(
+        [sys.executable, "-m", "trilane.api.receiver", *ports],
+        log=folder / "receiver.log",
+        ready=lambda server: b"\n" in server.log.read_bytes(),
+    ) as server:
+        address = json.loads(server.log.read_bytes().splitlines()[0])
+        yield Endpoints(
+            "receiver",
+            server,
+            Path(address["ca_path"]),
+            https_port=https_port,
+            http_port=http_port,
+        )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from contextlib import ExitStack
 from functools import partial
 
 import pytest
@@ -83,15 +84,21 @@ def test_each_connection_follows_its_own_script() -> None:
 
 
 def test_leaving_ends_scripts_that_wait() -> None:
-    def wait_for_a_head(peer: Peer) -> None:
+    def greet_and_hold(peer: Peer) -> None:
+        peer.send(b"!")
+        peer.hold()
+
+    def greet_and_read(peer: Peer) -> None:
+        peer.send(b"!")
         peer.read_head()
 
-    with no_leaked_descriptors():
-        with scripted_server(Peer.hold, wait_for_a_head) as server:
-            clients = [connect(server.port) for _ in range(2)]
-        for client in clients:
-            assert client.recv(1) == b""
-            client.close()
+    with no_leaked_descriptors(), ExitStack() as clients:
+        with scripted_server(greet_and_hold, greet_and_read) as server:
+            first, second = (clients.enter_context(connect(server.port)) for _ in range(2))
+            # A greeting proves that the connection was accepted and its script runs.
+            assert first.recv(1) == second.recv(1) == b"!"
+
+        assert first.recv(1) == second.recv(1) == b""
 
 
 def test_failing_script_fails_the_test() -> None:
