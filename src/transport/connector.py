@@ -1,0 +1,211 @@
+"""From a plan to a connection: TCP, QUIC, or both in a race.
+
+QUIC starts first. TCP starts when QUIC has failed or has not come up after the plan's delay, and
+the first connection wins. A QUIC attempt that lost goes on for a while on its own: when it still
+comes up, the connection joins the pool; until then QUIC counts as broken for the origin, so that
+the next upload does not wait for it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import anyio
+from anyio.abc import TaskGroup
+
+from .config import HttpVersion, Limits, QuicOptions, TlsOptions
+from .connections.connection import Connection, next_connection_id
+from .connections.http1 import Http1Connection
+from .connections.http2 import Http2Connection
+from .connections.http3_dialer import QuicDialer
+from .errors import ProtocolUnavailable, TransportError
+from .message import Origin
+from .net.dial import dial_tcp
+from .net.dial_log import DialLog
+from .net.resolve import Resolver, SystemResolver
+from .net.stream import ByteStream
+from .origins import OriginMemory
+from .policy.selection import Plan
+from .profile.moments import Attempt, AttemptOutcome, ConnectionFacts
+
+#: How long a QUIC attempt that lost its race may go on (curl's QUIC handshake timeout).
+LATE_QUIC_S = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class _QuicTry:
+    """A QUIC attempt that may outlive the race it was made for."""
+
+    origin: Origin
+    address: tuple[str, int]
+    log: DialLog = field(default_factory=DialLog)
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    done: anyio.Event = field(default_factory=anyio.Event)
+    connection: Connection | None = None
+    error: TransportError | None = None
+    lost: bool = False
+    on_success: Callable[[], None] = lambda: None
+
+    def winner(self) -> Connection | None:
+        """The connection, once it is there."""
+        return self.connection
+
+
+class Connector:
+    """Makes connections; those of one client."""
+
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        memory: OriginMemory,
+        tls: TlsOptions,
+        quic: QuicOptions,
+        limits: Limits,
+    ) -> None:
+        self._tasks = tasks
+        self._memory = memory
+        self._tls = tls
+        self._limits = limits
+        self._resolver: Resolver = SystemResolver()
+        self._quic = QuicDialer(tls, quic, limits, self._resolver)
+        self.on_late_connection: Callable[[Origin, Connection], None] = lambda _o, _c: None
+        """Called with a QUIC connection that came up after its race was over."""
+
+    async def connect(self, origin: Origin, plan: Plan, log: DialLog) -> Connection:
+        """Make a connection as the plan says; `log` shows what happened, whatever the end.
+
+        Raises:
+            NetworkError: nothing could be connected to.
+            ProtocolUnavailable: the origin was reached, but does not speak what was asked for.
+        """
+        if plan.quic is None:
+            return await self._connect_tcp(origin, plan, log)
+        if not plan.alpn:
+            connection = await self._quic.dial(origin, plan.quic, log)
+            self._memory.quic_worked(origin)
+            return connection
+        return await self._race(origin, plan, plan.quic, log)
+
+    async def _connect_tcp(self, origin: Origin, plan: Plan, log: DialLog) -> Connection:
+        tls = self._tls if origin.secure else None
+        alpn = tuple(version.value for version in plan.alpn)
+        stream, record = await dial_tcp(
+            origin.host, origin.port, resolver=self._resolver, tls=tls, alpn=alpn, log=log
+        )
+        try:
+            version = _negotiated(origin, plan, stream)
+        except BaseException:
+            stream.close()
+            raise
+        facts = ConnectionFacts(
+            connection_id=next_connection_id(),
+            version=version,
+            peer=stream.peer,
+            local=stream.local,
+            tls=stream.tls,
+            dial=record,
+        )
+        if version is HttpVersion.HTTP2:
+            return Http2Connection(stream, facts, self._limits)
+        return Http1Connection(stream, facts, self._limits)
+
+    # --- the race -----------------------------------------------------------------------------
+
+    async def _race(
+        self, origin: Origin, plan: Plan, address: tuple[str, int], log: DialLog
+    ) -> Connection:
+        quic = _QuicTry(origin, address)
+        self._tasks.start_soon(self._try_quic, quic)
+        try:
+            with anyio.move_on_after(plan.tcp_delay_s):
+                await quic.done.wait()
+            if quic.connection is not None:
+                return quic.connection
+            return await self._tcp_against(quic, plan, log)
+        except BaseException:
+            if not quic.lost:
+                quic.scope.cancel()
+                if quic.connection is not None:
+                    quic.connection.retire()
+            raise
+
+    async def _tcp_against(self, quic: _QuicTry, plan: Plan, log: DialLog) -> Connection:
+        tcp: Connection | None = None
+        failure: TransportError | None = None
+        with anyio.CancelScope() as scope:
+            quic.on_success = scope.cancel
+            try:
+                tcp = await self._connect_tcp(quic.origin, plan, log)
+            except TransportError as error:
+                failure = error
+        winner = quic.winner()
+        if winner is not None:
+            if tcp is not None:
+                await tcp.aclose()
+            _add_attempts(winner, log.attempts)
+            return winner
+        if tcp is not None:
+            return self._tcp_won(quic, tcp)
+        await quic.done.wait()
+        winner = quic.winner()
+        if winner is not None:
+            _add_attempts(winner, log.attempts)
+            return winner
+        log.attempts.extend(quic.log.attempts)
+        if failure is None:
+            raise RuntimeError("a dial that was not cancelled ended without a result")
+        raise failure
+
+    def _tcp_won(self, quic: _QuicTry, tcp: Connection) -> Connection:
+        self._memory.quic_failed(quic.origin)
+        quic.lost = True
+        quic.scope.deadline = anyio.current_time() + LATE_QUIC_S
+        attempts = quic.log.attempts if quic.done.is_set() else [_still_trying(quic)]
+        _add_attempts(tcp, attempts)
+        return tcp
+
+    async def _try_quic(self, quic: _QuicTry) -> None:
+        with quic.scope:
+            try:
+                quic.connection = await self._quic.dial(quic.origin, quic.address, quic.log)
+            except TransportError as error:
+                quic.error = error
+        if quic.connection is not None:
+            self._memory.quic_worked(quic.origin)
+            quic.on_success()
+            if quic.lost:
+                self.on_late_connection(quic.origin, quic.connection)
+        quic.done.set()
+
+
+def _negotiated(origin: Origin, plan: Plan, stream: ByteStream) -> HttpVersion:
+    """What the TCP connection speaks: by ALPN, or by prior knowledge on cleartext."""
+    if stream.tls is None:
+        return plan.alpn[0]
+    offered = stream.tls.alpn
+    # Without ALPN a server speaks HTTP/1.1 (RFC 7301 makes it optional; so do all clients).
+    version = HttpVersion(offered) if offered is not None else HttpVersion.HTTP1
+    if version not in plan.alpn:
+        answer = "no ALPN protocol" if offered is None else repr(offered)
+        raise ProtocolUnavailable(f"{origin} was asked for {plan.alpn[0].value}; it chose {answer}")
+    return version
+
+
+def _add_attempts(winner: Connection, lost: Sequence[Attempt]) -> None:
+    """Show the loser's attempts in the profile of the winner's first request."""
+    dial = winner.facts.dial
+    attempts = tuple(sorted((*dial.attempts, *lost), key=lambda attempt: attempt.start))
+    winner.facts = replace(winner.facts, dial=replace(dial, attempts=attempts))
+
+
+def _still_trying(quic: _QuicTry) -> Attempt:
+    now = quic.log.clock()
+    return Attempt(
+        address=None,
+        protocol="quic",
+        start=quic.log.connect_start or quic.log.dns_start or now,
+        end=now,
+        outcome=AttemptOutcome.CANCELLED,
+        error="no answer yet when TCP had connected",
+    )
