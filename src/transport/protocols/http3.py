@@ -23,6 +23,7 @@ from aioquic.tls import SessionTicketHandler
 
 from ..buffers import Buffer
 from ..config import HttpVersion
+from ..facts import TlsFacts
 from ..message import RequestHead
 from . import aioquic_private as private
 from .events import (
@@ -135,12 +136,17 @@ class Http3Machine:
         """Requests can be sent: the handshake is complete, or early data is offered."""
         return self.close_cause is None and (self.handshake_complete or self.offered_early_data)
 
+    @property
+    def going_away(self) -> bool:
+        """The server takes no new requests (RFC 9114 §5.2)."""
+        return self._receiver is not None and self._receiver.first_refused_id is not None
+
     # --- requests -----------------------------------------------------------------------------
 
     @property
     def available_streams(self) -> int:
         """How many more requests may begin now."""
-        if not self.usable or self._receiver is None or self._receiver.first_refused_id is not None:
+        if not self.usable or self.going_away:
             return 0
         begun = self.quic.get_next_available_stream_id() // 4
         return max(0, private.max_request_streams(self.quic) - begun)
@@ -205,6 +211,10 @@ class Http3Machine:
         """Whether any byte of the request was put into a datagram."""
         return self._streams[stream_id].sender.sent_offset > 0
 
+    def body_within(self, stream_id: int, stream_offset: int) -> int:
+        """Body bytes among the first bytes of the stream."""
+        return self._streams[stream_id].body.within(stream_offset)
+
     def acked_body(self, stream_id: int) -> tuple[int, bool]:
         """Body bytes acknowledged, and whether the end of the request was acknowledged too."""
         stream = self._streams[stream_id]
@@ -223,8 +233,7 @@ class Http3Machine:
         with self._guarded():
             for data, address in datagrams:
                 if private.is_stateless_reset(self.quic, data):
-                    self._broken = True
-                    self._terminate(FORGOTTEN)
+                    self.give_up(FORGOTTEN)
                     break
                 self.quic.receive_datagram(data, address, now_s)
         return self._collect(now_s)
@@ -276,7 +285,12 @@ class Http3Machine:
             CloseKind.LOCAL, "this side closed the connection", H3_NO_ERROR
         )
 
-    # --- what the path is like ----------------------------------------------------------------
+    def give_up(self, cause: CloseCause) -> None:
+        """End without a word to the peer, who cannot be reached; `handle_timer` has the event."""
+        self._broken = True
+        self._terminate(cause)
+
+    # --- what the connection and its path are like ---------------------------------------------
 
     def shrink_datagrams(self) -> None:
         """Send nothing above 1200 bytes any more: the path refused or swallowed more."""
@@ -287,6 +301,36 @@ class Http3Machine:
         """Send a PING, so that neither side's idle timeout ends a waiting request."""
         if self.close_cause is None:
             self.quic.send_ping(0)
+
+    @property
+    def has_requests(self) -> bool:
+        """Whether requests are open."""
+        return bool(self._streams)
+
+    @property
+    def idle_timeout_s(self) -> float:
+        """After how long a silence the connection ends (RFC 9000 §10.1)."""
+        return private.idle_timeout_s(self.quic)
+
+    def recovery(self) -> private.RecoveryFigures:
+        """Figures of loss recovery and congestion control."""
+        return private.recovery_figures(self.quic)
+
+    def tls_facts(self) -> TlsFacts:
+        """What the handshake agreed on; call it when the handshake is complete."""
+        tls = self.quic.tls
+        return TlsFacts(
+            version="TLSv1.3",  # RFC 9001 §4.2: no other is allowed
+            cipher=private.cipher_name(self.quic),
+            alpn=tls.alpn_negotiated,
+            session_resumed=tls.session_resumed,
+            early_data_accepted=tls.early_data_accepted if self.offered_early_data else None,
+            peer_certificate_der=private.peer_certificate_der(self.quic),
+        )
+
+    def finish(self) -> None:
+        """Write what diagnostics are still to be written; the connection is not used any more."""
+        private.end_qlog(self.quic)
 
     # --- inside -------------------------------------------------------------------------------
 

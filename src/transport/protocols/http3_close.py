@@ -36,6 +36,8 @@ class CloseKind(Enum):
     IDLE = "idle"
     #: The peer lost its state (stateless reset, RFC 9000 §10.3).
     FORGOTTEN = "forgotten"
+    #: The path, or this host, says that nothing gets through to the server.
+    UNREACHABLE = "unreachable"
     #: aioquic failed; a bug there or here.
     INTERNAL = "internal"
 

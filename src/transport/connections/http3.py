@@ -1,0 +1,196 @@
+"""HTTP/3 over one QUIC connection: requests on the machine, events back to the requests."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import anyio
+
+from ..errors import ClientClosed
+from ..profile.moments import ConnectionFacts, Ns, TransportSample
+from ..protocols.events import (
+    BodyAcked,
+    ConnectionTerminated,
+    Event,
+    GoAwayReceived,
+    HandshakeCompleted,
+)
+from ..protocols.http3 import Http3Machine, Sent
+from ..protocols.http3_close import CloseKind
+from .connection import ConnectionState
+from .http3_errors import connection_error, handshake_error
+from .multiplexed import MultiplexedConnection
+from .quic_link import QuicLink
+from .request_stream import RequestStream
+
+#: How long CONNECTION_CLOSE may wait for a full socket.
+GOODBYE_S = 0.25
+
+
+class Http3Connection(MultiplexedConnection):
+    """A `Connection` that speaks HTTP/3."""
+
+    machine: Http3Machine
+
+    def __init__(self, link: QuicLink, facts: ConnectionFacts, host: str) -> None:
+        """Take over a link whose handshake is complete, or whose early data may be sent.
+
+        Args:
+            link: machine and socket; nobody else runs it.
+            facts: completed by itself when the handshake is over.
+            host: whom the certificate is checked against.
+        """
+        super().__init__()
+        self.machine = link.machine
+        self.facts = facts
+        self._host = host
+        self._link = link
+        self._state = ConnectionState.DRAINING if self.machine.going_away else ConnectionState.OPEN
+        self._running = False
+        self._ended = anyio.Event()
+        link.on_event = self._handle
+        link.on_sent = self._sent
+
+    # --- what the pool asks -----------------------------------------------------------------
+
+    @property
+    def state(self) -> ConnectionState:
+        """Whether it takes requests."""
+        return self._state
+
+    def is_alive(self) -> bool:
+        """Whether the connection has ended; timers and receiver notice by themselves."""
+        return self._state is ConnectionState.OPEN and self.machine.close_cause is None
+
+    def retire(self) -> None:
+        """Take no more requests and close when the running ones are done."""
+        if self._state is ConnectionState.OPEN:
+            self._state = ConnectionState.DRAINING
+        self.stream_finished()
+
+    async def aclose(self) -> None:
+        """Close now; one CONNECTION_CLOSE is sent, whether it arrives or not."""
+        self.fail_all(ClientClosed("the client was closed"))
+        self._leave()
+        if self._running:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(GOODBYE_S):
+                await self._ended.wait()
+            self._link.close()
+
+    async def run(self) -> None:
+        """Send and receive until the connection is over."""
+        if self._state is ConnectionState.CLOSED:
+            return
+        self._running = True
+        try:
+            await self._link.run()
+        finally:
+            if self.machine.close_cause is None:
+                # Cancelled with the client: no time to wait, but the peer may as well know.
+                self._link.say_goodbye()
+            self._state = ConnectionState.CLOSED
+            self.fail_all(ClientClosed("the client was closed"))
+            self._link.close()
+            self._running = False
+            self._ended.set()
+
+    # --- events -----------------------------------------------------------------------------
+
+    def _handle(self, event: Event, at: Ns) -> None:
+        match event:
+            case ConnectionTerminated():
+                self._terminated()
+            case GoAwayReceived():
+                if self._state is ConnectionState.OPEN:
+                    self._state = ConnectionState.DRAINING
+                self.stream_finished()
+            case HandshakeCompleted():
+                self._complete_facts()
+            case _:
+                self.dispatch(event, at)
+
+    def _terminated(self) -> None:
+        self._state = ConnectionState.CLOSED
+        cause = self.machine.close_cause
+        if cause is None:
+            raise RuntimeError("the machine ended without a reason")
+        if self.machine.handshake_complete:
+            error = connection_error(cause, self.facts.peer)
+        else:
+            # Early data was on its way; the handshake it went ahead of has failed.
+            error = handshake_error(cause, self._host, self.facts.peer)
+            error.retryable = cause.kind in (CloseKind.REFUSED, CloseKind.UNAVAILABLE)
+        self.fail_all(error)
+        self.kick()
+
+    def _complete_facts(self) -> None:
+        """After early data: what the handshake agreed on is only known now."""
+        self.facts = replace(self.facts, tls=self.machine.tls_facts())
+        for stream in self.streams.values():
+            stream.exchange.recorder.leg.connection = self.facts
+
+    def _sent(self, progress: list[Sent], started: Ns, ended: Ns) -> None:
+        for sent in progress:
+            stream = self.streams.get(sent.stream_id)
+            if stream is not None:
+                self.flushed(stream, sent.body_bytes, started, ended, end=sent.end)
+
+    # --- hooks ------------------------------------------------------------------------------
+
+    def kick(self) -> None:
+        """Wake the sender."""
+        self._link.kick()
+
+    def sample(self) -> TransportSample:
+        """QUIC's own figures now, and what crossed the socket."""
+        figures, counters = self.machine.recovery(), self._link.socket.counters
+        return TransportSample(
+            at=time.monotonic_ns(),
+            rtt_ms=_ms(figures.smoothed_rtt_s),
+            min_rtt_ms=_ms(figures.min_rtt_s),
+            latest_rtt_ms=_ms(figures.latest_rtt_s),
+            rtt_var_ms=_ms(figures.rtt_variance_s),
+            congestion_window_bytes=figures.congestion_window_bytes,
+            bytes_in_flight=figures.bytes_in_flight,
+            retransmitted_packets=figures.retransmitted_packets,
+            retransmitted_bytes=figures.retransmitted_bytes,
+            lost_packets=figures.lost_packets,
+            pto_count=figures.pto_count,
+            wire_sent_bytes=counters.sent_bytes,
+            wire_received_bytes=counters.received_bytes,
+            datagrams_sent=counters.sent_datagrams,
+            datagrams_received=counters.received_datagrams,
+        )
+
+    def poll_acked(self, stream: RequestStream) -> bool:
+        """Take the last word of the machine; acknowledgements come as events otherwise."""
+        body_bytes, finished = self.machine.acked_body(stream.stream_id)
+        stream.acked(body_bytes, finished)
+        return False
+
+    def acked_body_bytes(self, stream: RequestStream, event: BodyAcked) -> int:
+        """Body bytes within the stream bytes that were acknowledged."""
+        return self.machine.body_within(stream.stream_id, event.offset)
+
+    def never_written(self, stream: RequestStream) -> bool:
+        """Whether no datagram carried a byte of the request."""
+        return not self.machine.was_sent(stream.stream_id)
+
+    def stream_finished(self) -> None:
+        """Leave when draining and nobody is left."""
+        if self._state is ConnectionState.DRAINING and not self.streams:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._state = ConnectionState.CLOSED
+        if self._running:
+            self.machine.close()
+            self.kick()
+        elif self.machine.close_cause is None:
+            self._link.say_goodbye()
+            self._link.close()
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000

@@ -1,0 +1,136 @@
+"""From our options to aioquic's configuration; reads files, so it runs in a worker thread."""
+
+from __future__ import annotations
+
+import io
+import re
+import ssl
+from pathlib import Path
+from typing import cast
+
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.logger import QuicFileLogger
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
+
+from ..config import HttpVersion, QuicOptions, TlsOptions
+from ..errors import UsageError
+from ..protocols.aioquic_private import COUNTING_CONTROLLERS
+
+_PRIVATE_KEY = re.compile(
+    rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----", flags=re.DOTALL
+)
+
+
+def quic_configuration(tls: TlsOptions, quic: QuicOptions, host: str) -> QuicConfiguration:
+    """Build the configuration for one connection to `host`.
+
+    The handshake uses datagrams of 1200 bytes, which every path takes (RFC 9000 §14.1).
+
+    aioquic checks the certificate against `host`, as an IP address when it is one and then without
+    SNI. Of a user's `ssl.SSLContext` only the CA certificates and `verify_mode` can be taken over.
+
+    Raises:
+        UsageError: a file cannot be used, or a user's context does not show whom it trusts.
+    """
+    configuration = QuicConfiguration(
+        is_client=True,
+        alpn_protocols=[HttpVersion.HTTP3.value],
+        congestion_control_algorithm=COUNTING_CONTROLLERS[quic.congestion_control],
+        idle_timeout=quic.idle_timeout_s,
+        max_datagram_size=SMALLEST_MAX_DATAGRAM_SIZE,
+        server_name=host.removesuffix("."),
+    )
+    _trust(configuration, tls.verify)
+    _identify(configuration, tls)
+    if tls.keylog_path is not None:
+        configuration.secrets_log_file = cast("io.TextIOWrapper", _KeyLog(tls.keylog_path))
+    if quic.qlog_dir is not None:
+        try:
+            configuration.quic_logger = QuicFileLogger(quic.qlog_dir)
+        except ValueError as exc:
+            raise UsageError(f"cannot write qlog files: {exc}") from exc
+    return configuration
+
+
+class _KeyLog(io.TextIOBase):
+    """Appends to a key log that TCP connections write to as well, and keeps no file open."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._append("")
+
+    def write(self, text: str) -> int:
+        """Append; a few short lines per connection."""
+        self._append(text)
+        return len(text)
+
+    def _append(self, text: str) -> None:
+        try:
+            with self._path.open("a", encoding="ascii") as file:
+                file.write(text)
+        except OSError as exc:
+            raise UsageError(f"cannot write TLS keys to {str(self._path)!r}: {exc}") from exc
+
+
+def _trust(configuration: QuicConfiguration, verify: bool | str | ssl.SSLContext) -> None:
+    if verify is False:
+        configuration.verify_mode = ssl.CERT_NONE
+    elif isinstance(verify, ssl.SSLContext):
+        _trust_as(configuration, verify)
+    elif isinstance(verify, str):
+        _trust_path(configuration, verify)
+    else:
+        paths = ssl.get_default_verify_paths()
+        configuration.cafile, configuration.capath = paths.cafile, paths.capath
+        if not (paths.cafile or paths.capath):
+            # Without a system store nobody is trusted; aioquic would turn to certifi.
+            configuration.cadata = b""
+
+
+def _trust_as(configuration: QuicConfiguration, context: ssl.SSLContext) -> None:
+    if context.verify_mode is ssl.CERT_NONE:
+        configuration.verify_mode = ssl.CERT_NONE
+        return
+    authorities = context.get_ca_certs(binary_form=True)
+    if not authorities:
+        # A folder of certificates is only looked at when one is needed, and cannot be listed.
+        raise UsageError(
+            "the given SSLContext does not list its CA certificates, so HTTP/3 cannot use them: "
+            "load them from a file, or give verify=True or a path"
+        )
+    pem = [ssl.DER_cert_to_PEM_cert(authority) for authority in authorities]
+    configuration.cadata = "".join(pem).encode("ascii")
+
+
+def _trust_path(configuration: QuicConfiguration, path: str) -> None:
+    if Path(path).is_dir():
+        configuration.capath = path
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"cannot load CA certificates from {path!r}: {exc}") from exc
+    configuration.cafile = path
+
+
+def _identify(configuration: QuicConfiguration, tls: TlsOptions) -> None:
+    if tls.cert is None:
+        return
+    key_path = tls.key or tls.cert
+    try:
+        chain = load_pem_x509_certificates(Path(tls.cert).read_bytes())
+        configuration.private_key = _private_key(Path(key_path), tls.key_password)
+    except (OSError, ValueError, TypeError) as exc:
+        raise UsageError(
+            f"cannot load the client certificate {tls.cert!r} with the key {key_path!r}: {exc}"
+        ) from exc
+    configuration.certificate, configuration.certificate_chain = chain[0], chain[1:]
+
+
+def _private_key(path: Path, password: str | None) -> PrivateKeyTypes:
+    found = _PRIVATE_KEY.search(path.read_bytes())
+    if found is None:
+        raise ValueError("there is no private key in it")
+    return load_pem_private_key(found[0], None if password is None else password.encode())

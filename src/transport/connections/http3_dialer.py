@@ -1,0 +1,152 @@
+"""Makes HTTP/3 connections: configuration, resumption, handshakes over a host's addresses.
+
+The handshake runs the link's two tasks in a task group of its own and stops them when it is
+complete; what arrives until `Http3Connection.run` starts them again waits in the socket.
+
+With early data allowed, and a ticket that permits it, nothing is waited for: the first datagram is
+sent and the connection handed over; a handshake that fails then fails the requests on it.
+"""
+
+from __future__ import annotations
+
+import time
+
+import anyio
+import anyio.to_thread
+
+from ..config import HttpVersion, Limits, QuicOptions, TlsOptions
+from ..message import Origin
+from ..net.datagram import Address, DatagramSocket
+from ..net.dial_log import DialLog
+from ..net.dial_quic import Shaken, dial_quic
+from ..net.resolve import Resolver
+from ..profile.moments import ConnectionFacts, Ns
+from ..protocols.events import ConnectionTerminated, Event, HandshakeCompleted
+from ..protocols.http3 import Http3Machine
+from ..protocols.http3_sessions import Resumption, SessionCache
+from .connection import next_connection_id
+from .http3 import Http3Connection
+from .http3_config import quic_configuration
+from .http3_errors import handshake_error
+from .quic_link import QuicLink
+
+
+class QuicDialer:
+    """Makes the HTTP/3 connections of one client, and keeps its session tickets."""
+
+    def __init__(
+        self, tls: TlsOptions, quic: QuicOptions, limits: Limits, resolver: Resolver
+    ) -> None:
+        self._tls = tls
+        self._quic = quic
+        self._limits = limits
+        self._resolver = resolver
+        self._sessions = SessionCache()
+
+    async def dial(self, origin: Origin, address: tuple[str, int], log: DialLog) -> Http3Connection:
+        """Connect, with a handshake for `origin`'s name wherever the server is.
+
+        Args:
+            origin: whom the certificate must be valid for.
+            address: host and port to connect to (RFC 7838: may be another host's).
+            log: takes the attempts and moments as they happen.
+
+        Returns:
+            A connection that is not running yet.
+
+        Raises:
+            ResolveError: the name has no address.
+            ConnectError: no address answered.
+            CertificateError: the certificate was refused.
+            TlsError: the handshake failed otherwise.
+            ProtocolUnavailable: the server does not offer h3, or no QUIC version we know.
+            UsageError: the options cannot be used.
+        """
+        key = (origin, self._tls)
+        resumption = self._sessions.take(key, early_data=self._quic.early_data)
+        attempts = _Handshakes(self, origin, resumption)
+        link = await dial_quic(
+            *address,
+            resolver=self._resolver,
+            handshake=attempts.shake_hands,
+            discard=_discard,
+            log=log,
+        )
+        machine = link.machine
+        facts = ConnectionFacts(
+            connection_id=next_connection_id(),
+            version=HttpVersion.HTTP3,
+            peer=link.peer,
+            local=link.socket.local,
+            tls=machine.tls_facts() if machine.handshake_complete else None,
+            dial=log.freeze(),
+        )
+        return Http3Connection(link, facts, origin.host)
+
+    async def make_machine(self, origin: Origin, resumption: Resumption) -> Http3Machine:
+        """A machine for one attempt."""
+        configuration = await anyio.to_thread.run_sync(
+            quic_configuration, self._tls, self._quic, origin.host
+        )
+        configuration.session_ticket, configuration.token = resumption.ticket, resumption.token
+        key = (origin, self._tls)
+        return Http3Machine(
+            configuration,
+            max_datagram_bytes=self._quic.max_datagram_bytes,
+            response_head_bytes=self._limits.response_head_bytes,
+            on_ticket=lambda ticket: self._sessions.keep_ticket(key, ticket),
+            on_token=lambda token: self._sessions.keep_token(key, token),
+        )
+
+
+class _Handshakes:
+    """The handshakes of one dial: the first may resume a session, which is used up then."""
+
+    def __init__(self, dialer: QuicDialer, origin: Origin, resumption: Resumption) -> None:
+        self._dialer = dialer
+        self._origin = origin
+        self._resumption = resumption
+
+    async def shake_hands(self, sock: DatagramSocket, address: Address) -> Shaken[QuicLink]:
+        """Make a connection over a socket; see `net.dial_quic.Handshake`."""
+        resumption, self._resumption = self._resumption, Resumption()
+        machine = await self._dialer.make_machine(self._origin, resumption)
+        link = QuicLink(machine, sock, address)
+        machine.connect(address, anyio.current_time())
+        try:
+            await link.flush()
+            started, ended = sock.write_started_ns, sock.write_ended_ns
+            if not machine.offered_early_data:
+                ended = await _complete(link)
+        except BaseException:
+            _discard(link)
+            raise
+        if machine.close_cause is not None:
+            _discard(link)
+            raise handshake_error(machine.close_cause, self._origin.host, address)
+        return Shaken(link, started, ended)
+
+
+async def _complete(link: QuicLink) -> Ns:
+    """Run the link until the handshake is complete, or the connection is over."""
+    completed = link.socket.write_ended_ns
+    done = anyio.Event()
+
+    def watch(event: Event, _read_at: Ns) -> None:
+        nonlocal completed
+        if isinstance(event, (HandshakeCompleted, ConnectionTerminated)):
+            # Not when the last bytes were read: checking the certificate is part of it.
+            completed = time.monotonic_ns()
+            done.set()
+
+    link.on_event = watch
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(link.run)
+        await done.wait()
+        tasks.cancel_scope.cancel()
+    return completed
+
+
+def _discard(link: QuicLink) -> None:
+    link.say_goodbye()
+    link.close()

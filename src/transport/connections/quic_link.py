@@ -1,0 +1,182 @@
+"""A QUIC machine joined to its socket: one task receives, one sends and minds the timers.
+
+The two can be stopped and started again, so that the handshake runs them for itself and the
+connection runs them for the rest of its life. Whoever else changes the machine calls `kick`; many
+kicks make one pass of the sender.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from math import inf
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from ..errors import ConnectionLost
+from ..net.datagram import DatagramSocket, PathError
+from ..net.reasons import reason_of
+from ..profile.moments import Ns
+from ..protocols.events import Event
+from ..protocols.http3 import Http3Machine, Sent
+from ..protocols.http3_close import CloseCause, CloseKind
+from ..protocols.machine import Address
+
+#: Datagrams handled before other tasks get their turn (about 10 ms of work).
+_TURN_DATAGRAMS = 64
+#: ICMP errors without a datagram in between that end an established connection. One alone may be
+#: forged or concern a path that has healed; before the first datagram it ends the attempt.
+_PATH_ERRORS_TO_DIE = 3
+#: A server that has not completed the handshake by then is not there (curl, ngtcp2: the same).
+HANDSHAKE_S = 10.0
+#: A PING is sent after so much silence while requests run, or after a third of the idle timeout.
+KEEP_ALIVE_S = 10.0
+
+EventSink = Callable[[Event, Ns], None]
+SentSink = Callable[[list[Sent], Ns, Ns], None]
+
+
+class QuicLink:
+    """Moves datagrams between a machine and a socket."""
+
+    def __init__(self, machine: Http3Machine, sock: DatagramSocket, peer: Address) -> None:
+        self.machine = machine
+        self.peer = peer
+        """The address the handshake began with."""
+        self.socket = sock
+        self.on_event: EventSink = lambda _event, _at: None
+        """Called with each event, and when the datagram that caused it was read."""
+        self.on_sent: SentSink = lambda _sent, _started, _ended: None
+        """Called after datagrams with stream bytes were given to the operating system: what they
+        carried, just before the first and just after the last system call."""
+        self._wake = anyio.Event()
+        self._heard_s = anyio.current_time()
+        self._handshake_by_s = self._heard_s + HANDSHAKE_S
+        self._pinged_s = self._heard_s
+        self._path_errors = 0
+
+    def kick(self) -> None:
+        """Wake the sender: the machine may have something to transmit, or another timer."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send and receive until the connection is over."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._receive)
+            await self._send()
+            tasks.cancel_scope.cancel()
+
+    async def flush(self) -> None:
+        """Send what may be sent now."""
+        ready = self.machine.transmit(anyio.current_time())
+        sent = self.machine.take_sent()
+        if not ready:
+            return
+        try:
+            await self.socket.send(ready)
+        except ConnectionLost as error:
+            self.machine.give_up(CloseCause(CloseKind.UNREACHABLE, str(error)))
+        else:
+            if sent:
+                self.on_sent(sent, self.socket.write_started_ns, self.socket.write_ended_ns)
+        self._heed_path()
+
+    def say_goodbye(self) -> None:
+        """Close the machine and send its CONNECTION_CLOSE, if the socket takes it at once."""
+        self.machine.close()
+        ready = self.machine.transmit(anyio.current_time())
+        try:
+            self.socket.send_nowait(ready)
+        except ConnectionLost:
+            return  # nobody is there to hear it
+
+    def close(self) -> None:
+        """Close the socket and write out diagnostics; idempotent."""
+        self.machine.finish()
+        self.socket.close()
+
+    # --- the sender ---------------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        while True:
+            # Replaced before collecting: who wakes us from here on is not overheard.
+            self._wake = anyio.Event()
+            await self.flush()
+            if self.machine.close_cause is not None and self.machine.next_timer_s() is None:
+                return
+            with anyio.CancelScope(deadline=self._next_s()):
+                await self._wake.wait()
+            self._mind_timers()
+
+    def _next_s(self) -> float:
+        """When something is to be done without anybody's kick."""
+        timer_s = self.machine.next_timer_s()
+        handshake_by_s = inf if self.machine.handshake_complete else self._handshake_by_s
+        return min(inf if timer_s is None else timer_s, self._ping_s, handshake_by_s)
+
+    def _mind_timers(self) -> None:
+        now_s = anyio.current_time()
+        timer_s = self.machine.next_timer_s()
+        if timer_s is not None and now_s >= timer_s:
+            self._deliver(self.machine.handle_timer(now_s), self.socket.read_ns)
+        if not self.machine.handshake_complete and now_s >= self._handshake_by_s:
+            reason = f"no answer to QUIC within {HANDSHAKE_S:g} s"
+            self.machine.give_up(CloseCause(CloseKind.UNREACHABLE, reason))
+        if now_s >= self._ping_s:
+            self._pinged_s = now_s
+            self.machine.keep_alive()
+
+    @property
+    def _ping_s(self) -> float:
+        """When silence becomes a reason to ping; never without requests."""
+        if not self.machine.has_requests or not self.machine.handshake_complete:
+            return inf
+        patience_s = min(KEEP_ALIVE_S, self.machine.idle_timeout_s / 3)
+        return max(self._heard_s, self._pinged_s) + patience_s
+
+    # --- the receiver -------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        while True:
+            try:
+                batch = await self.socket.receive()
+            except ConnectionLost as error:
+                self.machine.give_up(CloseCause(CloseKind.UNREACHABLE, str(error)))
+                self.kick()
+                return
+            if batch:
+                self._heard_s = anyio.current_time()
+                self._path_errors = 0
+            self._heed_path()
+            for start in range(0, len(batch), _TURN_DATAGRAMS):
+                if start:
+                    await checkpoint()
+                self._take(batch[start : start + _TURN_DATAGRAMS])
+            self.kick()
+
+    def _take(self, batch: Sequence[tuple[bytes, Address]]) -> None:
+        events = self.machine.receive_batch(batch, anyio.current_time())
+        self._deliver(events, self.socket.read_ns)
+
+    def _deliver(self, events: list[Event], at: Ns) -> None:
+        for event in events:
+            self.on_event(event, at)
+
+    # --- the path -----------------------------------------------------------------------------
+
+    def _heed_path(self) -> None:
+        for error in self.socket.take_errors():
+            if error.errno == errno.EMSGSIZE:
+                self.machine.shrink_datagrams()
+                continue
+            self._path_errors += 1
+            if not self.machine.handshake_complete or self._path_errors >= _PATH_ERRORS_TO_DIE:
+                self.machine.give_up(_unreachable(error))
+                self.kick()
+
+
+def _unreachable(error: PathError) -> CloseCause:
+    refused = error.errno == errno.ECONNREFUSED
+    kind = CloseKind.REFUSED if refused else CloseKind.UNREACHABLE
+    return CloseCause(kind, reason_of(OSError(error.errno, "")))
