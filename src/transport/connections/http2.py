@@ -7,7 +7,6 @@ on the wire; only the writer writes, and a write that fails or is cancelled ends
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from enum import Enum, auto
 
 import anyio
@@ -173,19 +172,18 @@ class Http2Connection(MultiplexedConnection):
             self._end(ConnectionLost("the connection was closed"))
 
     async def _flush(self) -> None:
-        chunks = self.machine.transmit_chunks()
+        batch = self.machine.transmit_chunks(WRITE_BYTES)
         # What was taken made room for more.
         for event in self.machine.take_events():
             self._handle(event, time.monotonic_ns())
-        for batch in _batches(chunks):
-            for chunk in batch:
-                if (stream := self.streams.get(chunk.stream_id)) is not None:
-                    stream.write_begun = True
-            single = len(batch) == 1
-            await self._stream.send(
-                batch[0].data if single else b"".join([chunk.data for chunk in batch])
-            )
-            self._flushed(batch)
+        for chunk in batch:
+            if (stream := self.streams.get(chunk.stream_id)) is not None:
+                stream.write_begun = True
+        if len(batch) == 1:
+            await self._stream.send(batch[0].data)
+        elif batch:
+            await self._stream.send(b"".join([chunk.data for chunk in batch]))
+        self._flushed(batch)
 
     def _flushed(self, batch: list[OutChunk]) -> None:
         started, ended = self._stream.write_started_ns, self._stream.write_ended_ns
@@ -273,17 +271,3 @@ class Http2Connection(MultiplexedConnection):
 def _take_acks(stream: RequestStream, wire_bytes: int) -> None:
     if stream.ledger.acknowledged(wire_bytes):
         stream.acked(stream.ledger.acked_body_bytes, stream.ledger.finished)
-
-
-def _batches(chunks: list[OutChunk]) -> Iterator[list[OutChunk]]:
-    """Group chunks, in order, into writes of about `WRITE_BYTES`."""
-    batch: list[OutChunk] = []
-    size = 0
-    for chunk in chunks:
-        if batch and size + len(chunk.data) > WRITE_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(chunk)
-        size += len(chunk.data)
-    if batch:
-        yield batch

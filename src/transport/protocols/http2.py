@@ -123,9 +123,13 @@ class Http2Machine:
         """Take everything that is to be sent now, in order; the caller sends all of it."""
         return [chunk.data for chunk in self.transmit_chunks()]
 
-    def transmit_chunks(self) -> list[OutChunk]:
-        """`transmit`, with what each chunk is; call `take_events` afterwards."""
-        chunks = self._core.queue.take()
+    def transmit_chunks(self, limit_bytes: int | None = None) -> list[OutChunk]:
+        """`transmit`, with what each chunk is; call `take_events` afterwards.
+
+        With a limit, whole chunks up to about so many bytes: what stays can still be dropped when
+        its stream is reset.
+        """
+        chunks = self._core.queue.take(limit_bytes)
         for chunk in chunks:
             record = self._core.records.get(chunk.stream_id)
             if record is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 #: Body bytes that may wait. Enough that the writer always has a full write at hand while the
@@ -30,7 +31,7 @@ class OutQueue:
     __slots__ = ("_body_bytes", "_chunks")
 
     def __init__(self) -> None:
-        self._chunks: list[OutChunk] = []
+        self._chunks: deque[OutChunk] = deque()
         self._body_bytes = 0
 
     @property
@@ -48,18 +49,26 @@ class OutQueue:
         self._chunks.append(chunk)
         self._body_bytes += chunk.body_bytes
 
-    def take(self) -> list[OutChunk]:
-        """Take everything."""
-        chunks, self._chunks = self._chunks, []
-        self._body_bytes = 0
-        return chunks
+    def take(self, limit_bytes: int | None = None) -> list[OutChunk]:
+        """Take from the front: everything, or whole chunks up to a limit, but at least one."""
+        taken: list[OutChunk] = []
+        size = 0
+        while self._chunks:
+            size += len(self._chunks[0].data)
+            if taken and limit_bytes is not None and size > limit_bytes:
+                break
+            chunk = self._chunks.popleft()
+            self._body_bytes -= chunk.body_bytes
+            taken.append(chunk)
+        return taken
 
     def drop_body(self, stream_id: int | None = None) -> int:
         """Drop the waiting body of one stream, or of all; return how many body bytes it had.
 
         Heads stay, for the peer's HPACK state depends on them (RFC 9113 §4.3).
         """
-        kept, dropped = [], 0
+        kept: deque[OutChunk] = deque()
+        dropped = 0
         for chunk in self._chunks:
             if chunk.is_body and stream_id in (None, chunk.stream_id):
                 dropped += chunk.body_bytes
