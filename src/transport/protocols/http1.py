@@ -201,7 +201,7 @@ class Http1Machine:
             return []
         if not data:
             self._reusable = False
-        elif not message.received_bytes and not _may_be_http1(data):
+        elif not _may_be_http1(data, message.received_bytes):
             # Not left to h11, which waits for an empty line that another protocol never sends.
             return [self._terminated(f"the peer does not speak HTTP/1.1: {data[:32]!r}")]
         message.received_bytes += len(data)
@@ -364,8 +364,9 @@ def _response_head(event: h11.Response | h11.InformationalResponse) -> ResponseH
     return ResponseHead(status=event.status_code, headers=headers_from(event.headers.raw_items()))
 
 
-def _may_be_http1(data: bytes) -> bool:
-    return data[: len(_GREETING)] == _GREETING[: len(data)]
+def _may_be_http1(data: bytes, offset: int) -> bool:
+    expected = _GREETING[offset : offset + len(data)]
+    return data[: len(expected)] == expected
 
 
 def _joined(events: list[Event]) -> list[Event]:
