@@ -65,7 +65,7 @@ def pattern(count: int) -> bytes:
 
 @contextmanager
 def no_free_numbers_below(number: int) -> Iterator[None]:
-    """Occupy every free descriptor number below one in use: once freed, it is the next given out."""
+    """Occupy every free number below a used one: when that is freed, it is the next given out."""
     with ExitStack() as stack:
         while (extra := os.dup(0)) < number:
             stack.callback(os.close, extra)

@@ -24,7 +24,8 @@ from .tls_errors import handshake_error, tls_reason
 _STEP_BYTES = 64 * 1024
 #: Housekeeping that the peer makes us owe it without reading it; an honest one causes 27 bytes.
 _LONGEST_DEBT_BYTES = 64 * 1024
-#: Reads of one liveness check; what a server sends unasked (tickets) fits into one.
+#: Reads of one liveness check, or before closing; what a server sends unasked (tickets) fits into
+#: one.
 _IDLE_READS = 4
 
 
@@ -127,7 +128,12 @@ class TlsStream:
         return data
 
     def close(self) -> None:
-        """Close at once, with a close_notify if the network takes it; see `ByteStream.close`."""
+        """Close at once, with a close_notify if the network takes it; see `ByteStream.close`.
+
+        What has arrived is thrown away first: a kernel answers closing over unread bytes, such as
+        session tickets, with a RST, which may overtake our last bytes at the peer (RFC 1122
+        §4.2.2.13).
+        """
         if self._closed:
             return
         self._closed = True
@@ -135,6 +141,7 @@ class TlsStream:
             with suppress(ssl.SSLError):  # it wants the peer's too: not waited for (RFC 8446 §6.1)
                 self._ssl.unwrap()
             self._flush_nowait()
+            self._discard_arrived()
         self._inner.close()
 
     def is_idle_and_alive(self) -> bool:
@@ -203,6 +210,12 @@ class TlsStream:
             self._flush_nowait()
             self._check_debt()
         return data
+
+    def _discard_arrived(self) -> None:
+        with suppress(ConnectionLost):
+            for _ in range(_IDLE_READS):
+                if not self._inner.receive_nowait():
+                    return
 
     def _feed(self, data: bytes) -> None:
         if data:

@@ -11,6 +11,7 @@ import anyio.to_thread
 
 from ..config import TlsOptions
 from ..errors import TlsError, UsageError
+from .tls_errors import tls_reason
 
 #: Contexts kept; loading the system's trust store takes 5-30 ms, a one-shot upload should not pay
 #: it twice.
@@ -178,5 +179,5 @@ def _stamp(path: str) -> _Stamp:
 
 def _reason(exc: Exception) -> str:
     if isinstance(exc, ssl.SSLError):
-        return str(exc.reason or exc).replace("_", " ").lower()
+        return tls_reason(exc)
     return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)

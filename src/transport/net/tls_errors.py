@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 
 from ..errors import CertificateError, ProtocolUnavailable, TlsError, TransportError
@@ -18,21 +19,23 @@ _CERTIFICATE_PROBLEMS = {
     62: "it is for another host",
     64: "it is for another IP address",
 }
+# By OpenSSL's own words, see `_words`.
 _REASONS = {
-    "UNSUPPORTED_PROTOCOL": "the peer offers no TLS version that is allowed here",
-    "NO_CIPHERS_AVAILABLE": "no cipher suite is allowed here",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "the peer allows none of our TLS versions",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the peer found no common cipher, or wants a certificate",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the peer wants a client certificate",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "the peer refused our client certificate",
-    "TLSV1_ALERT_UNKNOWN_CA": "the peer does not trust our client certificate",
-    "TLSV1_UNRECOGNIZED_NAME": "the peer does not know this host name",
+    "unsupported protocol": "the peer offers no TLS version that is allowed here",
+    "no ciphers available": "no cipher suite is allowed here",
+    "tlsv1 alert protocol version": "the peer allows none of our TLS versions",
+    "sslv3 alert handshake failure": "the peer found no common cipher, or wants a certificate",
+    "tlsv13 alert certificate required": "the peer wants a client certificate",
+    "sslv3 alert bad certificate": "the peer refused our client certificate",
+    "tlsv1 alert unknown ca": "the peer does not trust our client certificate",
+    "tlsv1 unrecognized name": "the peer does not know this host name",
 }
 # What OpenSSL says of bytes that are no TLS record.
 _NOT_TLS = frozenset(
-    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
+    {"wrong version number", "http request", "packet length too long", "record layer failure"}
 )
-_NO_COMMON_ALPN = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"  # RFC 7301 §3.2
+_NO_COMMON_ALPN = "tlsv1 alert no application protocol"  # RFC 7301 §3.2
+_DECORATION = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")
 
 
 def handshake_error(
@@ -52,9 +55,9 @@ def handshake_error(
         return CertificateError(f"the certificate of {host} was refused: {problem} ({detail})")
     if opening.startswith(b"HTTP/"):
         return TlsError(f"{host} speaks plain HTTP on this port, not TLS: use http://")
-    if exc.reason in _NOT_TLS:
+    if _words(exc) in _NOT_TLS:
         return TlsError(f"{host} does not speak TLS on this port")
-    if exc.reason == _NO_COMMON_ALPN:
+    if _words(exc) == _NO_COMMON_ALPN:
         return ProtocolUnavailable(f"{host} speaks none of {', '.join(alpn)} (ALPN)")
     if isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return closed_in_handshake(host)
@@ -67,6 +70,13 @@ def closed_in_handshake(host: str) -> TlsError:
 
 
 def tls_reason(exc: ssl.SSLError) -> str:
-    """OpenSSL's reason in words."""
-    reason = str(exc.reason or exc)
-    return _REASONS.get(reason) or reason.replace("_", " ").lower()
+    """Why OpenSSL gave up, in words."""
+    words = _words(exc)
+    return _REASONS.get(words, words)
+
+
+def _words(exc: ssl.SSLError) -> str:
+    # Python knows names for most reasons only; the rest has OpenSSL's text, decorated.
+    if exc.reason:
+        return str(exc.reason).replace("_", " ").lower()
+    return _DECORATION.sub("", exc.strerror or str(exc)).lower()
