@@ -27,7 +27,7 @@ from .net.resolve import Resolver, SystemResolver
 from .net.stream import ByteStream
 from .origins import OriginMemory
 from .policy.selection import Plan
-from .profile.moments import Attempt, AttemptOutcome, ConnectionFacts
+from .profile.moments import Attempt, ConnectionFacts
 
 #: How long a QUIC attempt that lost its race may go on (curl's QUIC handshake timeout).
 LATE_QUIC_S = 10.0
@@ -161,8 +161,7 @@ class Connector:
         self._memory.quic_failed(quic.origin)
         quic.lost = True
         quic.scope.deadline = anyio.current_time() + LATE_QUIC_S
-        attempts = quic.log.attempts if quic.done.is_set() else [_still_trying(quic)]
-        _add_attempts(tcp, attempts)
+        _add_attempts(tcp, quic.log.given_up("no answer yet when TCP had connected"))
         return tcp
 
     async def _try_quic(self, quic: _QuicTry) -> None:
@@ -197,15 +196,3 @@ def _add_attempts(winner: Connection, lost: Sequence[Attempt]) -> None:
     dial = winner.facts.dial
     attempts = tuple(sorted((*dial.attempts, *lost), key=lambda attempt: attempt.start))
     winner.facts = replace(winner.facts, dial=replace(dial, attempts=attempts))
-
-
-def _still_trying(quic: _QuicTry) -> Attempt:
-    now = quic.log.clock()
-    return Attempt(
-        address=None,
-        protocol="quic",
-        start=quic.log.connect_start or quic.log.dns_start or now,
-        end=now,
-        outcome=AttemptOutcome.CANCELLED,
-        error="no answer yet when TCP had connected",
-    )

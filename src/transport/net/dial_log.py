@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..profile.moments import Attempt, AttemptOutcome, DialRecord, Ns
 from .reasons import reason_of
@@ -19,6 +19,8 @@ from .reasons import reason_of
 class AttemptNote:
     """An attempt in progress; the block that makes it may change its outcome."""
 
+    protocol: str
+    address: tuple[str, int] | None
     start: Ns
     outcome: AttemptOutcome = AttemptOutcome.WON
     error: str | None = None
@@ -38,6 +40,7 @@ class DialLog:
     connect_end: Ns | None = None
     attempts: list[Attempt] = field(default_factory=list)
     """In the order in which they ended."""
+    running: list[AttemptNote] = field(default_factory=list)
 
     @contextmanager
     def attempt(self, protocol: str, address: tuple[str, int] | None) -> Iterator[AttemptNote]:
@@ -45,7 +48,8 @@ class DialLog:
 
         Only an `Exception` is a failure; cancellation is not one, on either backend.
         """
-        note = AttemptNote(self.clock())
+        note = AttemptNote(protocol, address, self.clock())
+        self.running.append(note)
         try:
             yield note
         except Exception as exc:
@@ -56,22 +60,22 @@ class DialLog:
             note.outcome = AttemptOutcome.CANCELLED
             raise
         finally:
-            self.note(protocol, address, note, self.clock())
+            self.running.remove(note)
+            self.attempts.append(_ended(note, self.clock()))
 
-    def note(
-        self, protocol: str, address: tuple[str, int] | None, note: AttemptNote, end: Ns
-    ) -> None:
-        """Add an attempt that has ended."""
-        self.attempts.append(
-            Attempt(
-                address=address,
-                protocol=protocol,
-                start=note.start,
-                end=end,
-                outcome=note.outcome,
-                error=note.error,
-            )
-        )
+    def unresolved(self, protocol: str, start: Ns, end: Ns, reason: str) -> None:
+        """Note that there was no address to try."""
+        note = AttemptNote(protocol, None, start, AttemptOutcome.FAILED, reason)
+        self.attempts.append(_ended(note, end))
+
+    def given_up(self, reason: str) -> list[Attempt]:
+        """Every attempt so far; those still running as if they were cancelled now."""
+        now = self.clock()
+        late = [
+            replace(_ended(note, now), outcome=AttemptOutcome.CANCELLED, error=reason)
+            for note in self.running
+        ]
+        return [*self.attempts, *late]
 
     def freeze(self) -> DialRecord:
         """The record so far."""
@@ -85,3 +89,14 @@ class DialLog:
             connect_end=self.connect_end,
             attempts=tuple(self.attempts),
         )
+
+
+def _ended(note: AttemptNote, end: Ns) -> Attempt:
+    return Attempt(
+        address=note.address,
+        protocol=note.protocol,
+        start=note.start,
+        end=end,
+        outcome=note.outcome,
+        error=note.error,
+    )

@@ -11,8 +11,7 @@ from anyio.lowlevel import RunVar
 
 from ..errors import ResolveError
 from ..message import is_ip_literal
-from ..profile.moments import AttemptOutcome
-from .dial_log import AttemptNote, DialLog
+from .dial_log import DialLog
 
 #: Lookups at once. They have their own limit: a name server that does not answer must not keep
 #: file reads from getting a thread.
@@ -82,7 +81,7 @@ async def resolve_host(
         found = await resolver.resolve(host)
     except ResolveError as exc:
         log.dns_end = log.clock()
-        log.note(protocol, None, AttemptNote(start, AttemptOutcome.FAILED, str(exc)), log.dns_end)
+        log.unresolved(protocol, start, log.dns_end, str(exc))
         raise
     log.dns_end = log.clock()
     return found
