@@ -209,8 +209,8 @@ async def virtual_connection(
             tasks.start_soon(script, server)
         yield connection, server
         await connection.aclose()
-        server.close()
         tasks.cancel_scope.cancel()
+    server.close()
 
 
 async def read_head(stream: MemoryStream) -> bytes:
