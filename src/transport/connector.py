@@ -82,7 +82,7 @@ class Connector:
         if plan.quic is None:
             return await self._connect_tcp(origin, plan, log)
         if not plan.alpn:
-            connection = await self._quic.dial(origin, plan.quic, log)
+            connection = await self._connect_quic(origin, plan.quic, log)
             self._memory.quic_worked(origin)
             return connection
         return await self._race(origin, plan, plan.quic, log)
@@ -109,6 +109,14 @@ class Connector:
         if version is HttpVersion.HTTP2:
             return Http2Connection(stream, facts, self._limits)
         return Http1Connection(stream, facts, self._limits)
+
+    async def _connect_quic(
+        self, origin: Origin, address: tuple[str, int], log: DialLog
+    ) -> Connection:
+        connection = await self._quic.dial(origin, address, log)
+        if address != (origin.host, origin.port):
+            connection.facts = replace(connection.facts, alternative=address)
+        return connection
 
     # --- the race -----------------------------------------------------------------------------
 
@@ -167,7 +175,7 @@ class Connector:
     async def _try_quic(self, quic: _QuicTry) -> None:
         with quic.scope:
             try:
-                quic.connection = await self._quic.dial(quic.origin, quic.address, quic.log)
+                quic.connection = await self._connect_quic(quic.origin, quic.address, quic.log)
             except TransportError as error:
                 quic.error = error
         if quic.connection is not None:

@@ -5,14 +5,18 @@ The only module that knows the whole way; each step is somebody else's.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import anyio
+from anyio import to_thread
 
+from .alt_svc_file import load_alternatives, save_alternatives
 from .call import Call, Outcome
 from .config import Limits, QuicOptions, TlsOptions
 from .connections.exchange import Exchange, RawResponse
@@ -26,7 +30,7 @@ from .errors import (
     TotalTimeout,
     TransportError,
 )
-from .message import RequestHead
+from .message import Headers, Origin, RequestHead
 from .origins import OriginMemory
 from .policy.redirect import MAX_REDIRECTS, Redirection, redirection
 from .policy.retry import Failure, may_retry
@@ -34,6 +38,8 @@ from .pool import DialFailed, Lease, Pool
 from .profile.moments import Moment
 from .profile.profile import fold
 from .profile.recorder import Leg, Recorder
+
+logger = logging.getLogger("trilane")
 
 #: Closing waits this long for goodbyes; a peer that does not answer is left behind.
 CLOSE_GRACE_S = 1.0
@@ -48,18 +54,22 @@ class Engine:
         tls: TlsOptions | None = None,
         limits: Limits | None = None,
         quic: QuicOptions | None = None,
+        alt_svc_path: Path | None = None,
     ) -> None:
         self._tls = tls or TlsOptions()
         self._limits = limits or Limits()
         self._quic = quic or QuicOptions()
+        self._alt_svc_path = alt_svc_path
         self._stack: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
         if self._stack is not None:
             raise RuntimeError("this engine is already running")
+        self._memory = OriginMemory(anyio.current_time)
+        if self._alt_svc_path is not None:
+            self._memory.recall(await to_thread.run_sync(load_alternatives, self._alt_svc_path))
         self._stack = stack = AsyncExitStack()
         tasks = await stack.enter_async_context(anyio.create_task_group())
-        self._memory = OriginMemory(anyio.current_time)
         self._slots = anyio.CapacityLimiter(self._limits.parallel_requests)
         connector = Connector(tasks, self._memory, self._tls, self._quic, self._limits)
         self._pool = Pool(tasks, connector, self._memory, self._limits, anyio.current_time)
@@ -79,9 +89,20 @@ class Engine:
             return
         with anyio.move_on_after(CLOSE_GRACE_S, shield=True):
             await self._pool.aclose()
+        await self._keep_alternatives()
         self._tasks.cancel_scope.cancel()
         # The group has nothing to say about why its owner leaves: background tasks never raise.
         await stack.__aexit__(None, None, None)
+
+    async def _keep_alternatives(self) -> None:
+        if self._alt_svc_path is None:
+            return
+        known = self._memory.alternatives()
+        with anyio.CancelScope(shield=True):
+            try:
+                await to_thread.run_sync(save_alternatives, self._alt_svc_path, known)
+            except OSError as exc:
+                logger.warning("alternative services could not be kept: %s", exc)
 
     @property
     def pool(self) -> Pool:
@@ -179,12 +200,7 @@ class Engine:
     ) -> RawResponse:
         try:
             exchange = Exchange(
-                head=RequestHead(
-                    method=call.method,
-                    url=call.url,
-                    headers=call.headers,
-                    content_length=call.body.length if call.body is not None else 0,
-                ),
+                head=_head(call, lease),
                 body=call.body,
                 recorder=recorder,
                 timeouts=call.timeouts,
@@ -205,6 +221,21 @@ class Engine:
             self._memory.saw_alt_svc(origin, alt_svc)
         if leg.sample is not None and leg.sample.rtt_ms is not None:
             self._memory.saw_rtt(origin, leg.sample.rtt_ms)
+
+
+def _head(call: Call, lease: Lease) -> RequestHead:
+    headers = call.headers
+    alternative = lease.connection.facts.alternative
+    if alternative is not None:
+        # RFC 7838 §5: tell the server which alternative service it was taken for.
+        used = Origin(call.url.origin.scheme, *alternative).authority
+        headers = Headers([*headers.fields, ("Alt-Used", used)])
+    return RequestHead(
+        method=call.method,
+        url=call.url,
+        headers=headers,
+        content_length=call.body.length if call.body is not None else 0,
+    )
 
 
 def _failure(call: Call, error: TransportError, lease: Lease, retries: int) -> Failure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from .config import HttpVersion
@@ -16,6 +16,16 @@ BROKEN_FIRST_S = 300.0
 BROKEN_LONGEST_S = 2 * 86400.0
 #: Origins remembered; the least recently used is forgotten first.
 MAX_ORIGINS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAlternative:
+    """An h3 alternative service of an origin."""
+
+    origin: Origin
+    address: tuple[str, int]
+    fresh_s: float
+    """Seconds it may still be used."""
 
 
 @dataclass(slots=True)
@@ -74,6 +84,22 @@ class OriginMemory:
         """QUIC came up: nothing is held against it any more."""
         memory = self._memory(origin)
         memory.failures, memory.broken_until_s = 0, 0.0
+
+    def alternatives(self) -> list[KnownAlternative]:
+        """The alternative services that are still fresh, for keeping."""
+        now_s = self._clock_s()
+        return [
+            KnownAlternative(origin, memory.alternative, memory.alternative_until_s - now_s)
+            for origin, memory in self._origins.items()
+            if memory.alternative is not None and memory.alternative_until_s > now_s
+        ]
+
+    def recall(self, known: Iterable[KnownAlternative]) -> None:
+        """Take over alternative services kept by an earlier process."""
+        now_s = self._clock_s()
+        for each in known:
+            memory = self._memory(each.origin)
+            memory.alternative, memory.alternative_until_s = each.address, now_s + each.fresh_s
 
     def _memory(self, origin: Origin) -> _Memory:
         memory = self._origins.setdefault(origin, _Memory())

@@ -100,6 +100,8 @@ class ConnectionFacts:
     local: tuple[str, int]
     tls: TlsFacts | None
     dial: DialRecord
+    alternative: tuple[str, int] | None = None
+    """Host and port of the alternative service that stands in for the origin (RFC 7838)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
