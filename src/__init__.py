@@ -5,6 +5,8 @@ from importlib.metadata import version as _version
 from .api.client import AsyncClient
 from .api.response import Response
 from .api.sync_client import Client, upload
+from .api.upload_file import uploadFile
+from .api.upload_task import UploadTask
 from .transport.config import Limits, Preference, QuicOptions, Timeouts
 from .transport.connections.exchange import Progress
 from .transport.errors import (
@@ -84,8 +86,10 @@ __all__ = [
     "TlsError",
     "TotalTimeout",
     "TransportError",
+    "UploadTask",
     "UsageError",
     "WriteTimeout",
     "__version__",
     "upload",
+    "uploadFile",
 ]

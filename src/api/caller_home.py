@@ -12,7 +12,7 @@ from contextvars import copy_context
 
 import sniffio
 
-Job = Callable[[], None]
+Job = Callable[[], object]
 
 
 def running_library() -> str | None:

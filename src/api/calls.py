@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict, get_args
 
 from ..transport.body import Body
@@ -15,6 +15,7 @@ from ..transport.errors import UsageError
 from ..transport.form import FormInput
 from ..transport.message import HeaderInput, Headers, ResponseHead, Url, parse_url
 from ..transport.multipart import Part, multipart_body
+from ..transport.policy.redirect import REDIRECT_STATUSES
 from ..transport.sources import FileInput, content_body
 from .client_options import ProtocolInput, TimeoutInput, preference_of, timeouts_of
 from .quiet import quiet
@@ -69,8 +70,8 @@ class UploadOptions(CallOptions, total=False):
 class CallDefaults:
     """What a client's own options say about each of its calls."""
 
-    preference: Preference
-    timeouts: Timeouts
+    preference: Preference = field(default_factory=Preference)
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
 
 async def upload_call(
@@ -135,8 +136,21 @@ def _call(
         high_performance=options.get("high_performance", True),
         early_data=options.get("early_data", False),
         on_progress=quiet(options.get("on_progress")),
-        on_head=quiet(options.get("on_headers")),
+        on_head=_on_head(options),
     )
+
+
+def _on_head(options: CallOptions) -> Callable[[ResponseHead], None] | None:
+    """Leave out the heads of redirects that are followed: the response is the last one's."""
+    tell = quiet(options.get("on_headers"))
+    if tell is None or not options.get("follow_redirects", True):
+        return tell
+
+    def tell_unless_redirect(head: ResponseHead) -> None:
+        if head.status not in REDIRECT_STATUSES or "location" not in head.headers:
+            tell(head)
+
+    return tell_unless_redirect
 
 
 def _parts(file: FileInput | None, options: UploadOptions) -> list[Part]:

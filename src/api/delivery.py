@@ -103,6 +103,12 @@ class Delivery:
                 self._waiters.append(wake)
             return not self._settled
 
+    def discard_waiter(self, wake: Job) -> None:
+        """Forget a waiter that waits no more; without effect when it has been called."""
+        with self._lock:
+            if wake in self._waiters:
+                self._waiters.remove(wake)
+
     def rescue(self) -> None:
         """Deliver in the fallback home what a home that has gone was given and never ran."""
         if not self._settled and self._home.is_gone():

@@ -35,11 +35,21 @@ class Kind(StrEnum):
     BOOLEAN = "Boolean"
     OBJECT = "Object"
     FUNCTION = "Function"
+    ARRAY = "Array"
     UNDEFINED = "Undefined"
     #: Python's own types; checked where they are used.
     ANY = "Any"
 
 
+# The first that fits; bool stands before int, which it is a kind of.
+_KINDS: tuple[tuple[type | tuple[type, ...], Kind], ...] = (
+    (type(None), Kind.UNDEFINED),
+    (str, Kind.STRING),
+    (bool, Kind.BOOLEAN),
+    ((int, float), Kind.NUMBER),
+    (Mapping, Kind.OBJECT),
+    ((list, tuple), Kind.ARRAY),
+)
 _REQUIRED = frozenset({"url", "filePath", "name"})
 _CALLBACKS = ("success", "fail", "complete")
 
@@ -161,23 +171,16 @@ def _timeouts(timeout_ms: float) -> Timeouts:
 def _fits(value: object, key: str, kind: Kind) -> bool:
     if key == "filePath" and isinstance(value, os.PathLike):
         return True
-    return kind is Kind.ANY or _kind_of(value) is kind
+    return kind is Kind.ANY or _kind_of(value) == kind
 
 
 def _complaint(key: str, kind: Kind, value: object) -> str:
     return f"parameter.{key} should be {kind} instead of {_kind_of(value)};"
 
 
-def _kind_of(value: object) -> Kind:
-    match value:
-        case None:
-            return Kind.UNDEFINED
-        case str():
-            return Kind.STRING
-        case bool():
-            return Kind.BOOLEAN
-        case int() | float():
-            return Kind.NUMBER
-        case _ if callable(value):
-            return Kind.FUNCTION
-    return Kind.OBJECT
+def _kind_of(value: object) -> str:
+    """JavaScript's name for its type, or Python's where JavaScript has no such thing."""
+    for types, kind in _KINDS:
+        if isinstance(value, types):
+            return kind
+    return Kind.FUNCTION if callable(value) else type(value).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -33,7 +33,9 @@ class Received:
         found = {}
         for part in message.iter_parts():
             name = str(part.get_param("name", header="content-disposition"))
-            found[name] = (part.get_filename(), part.get_payload(decode=True))
+            content = part.get_payload(decode=True)
+            assert isinstance(content, bytes)
+            found[name] = (part.get_filename(), content)
         return found
 
 
@@ -99,16 +101,14 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             if self.command != "HEAD":
                 self.wfile.write(answer.body)
 
-        do_GET = do_POST = do_PUT = do_HEAD = respond
+        do_GET = do_POST = do_PUT = do_HEAD = respond  # noqa: N815 - http.server's names
 
         def log_message(self, *args: object) -> None:
             pass
 
     class Quiet(Handler):
         def handle(self) -> None:
-            try:
+            with suppress(ConnectionError):
                 super().handle()
-            except ConnectionError:
-                pass
 
     return Quiet
