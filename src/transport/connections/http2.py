@@ -189,7 +189,8 @@ class Http2Connection(MultiplexedConnection):
         started, ended = self._stream.write_started_ns, self._stream.write_ended_ns
         wire_bytes, acked_bytes = self._stream.wire.sent_bytes, self._acked_wire_bytes()
         for chunk in batch:
-            if (stream := self.streams.get(chunk.stream_id)) is None:
+            # What follows the end (WINDOW_UPDATE for a long response) is no part of the request.
+            if (stream := self.streams.get(chunk.stream_id)) is None or stream.end_flushed:
                 continue
             body_bytes = stream.body_sent + chunk.body_bytes
             stream.ledger.wrote(wire_bytes, body_bytes, end=chunk.end)
