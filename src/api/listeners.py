@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from .quiet import call_quietly
 
-Event = dict[str, object]
+Event = dict[str, Any]
+"""A plain object of the original APIs; which keys it has is the dialect's business."""
 Listener = Callable[[Event], object]
 
 
