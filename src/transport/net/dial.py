@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Awaitable, Callable
-from math import inf
-
-import anyio
 
 from ..config import TlsOptions
-from ..errors import ConnectError, NetworkError
+from ..errors import ConnectError, NetworkError, TransportError
 from ..policy.eyeballs import ATTEMPT_DELAY_S, AttemptSchedule
 from ..profile.moments import AttemptOutcome, DialRecord
 from .dial_log import DialLog
+from .race import AddressRace
 from .reasons import address_text, reason_of
 from .resolve import Resolver, resolve_host
 from .stream import LayerableStream
@@ -61,8 +59,8 @@ async def dial_tcp(
     setup = None if tls is None else await tls_setup(tls, alpn)
     try:
         addresses = await resolve_host(host, resolver, log, "tcp")
-        race = _Race(port, AttemptSchedule(addresses, attempt_delay_s), connect, log)
-        stream = await race.run(host)
+        schedule = AttemptSchedule(addresses, attempt_delay_s)
+        stream = await _connect_first((host, port), schedule, connect, log)
         if setup is not None:
             stream = await _secure(stream, setup, host, log)
         else:
@@ -73,84 +71,44 @@ async def dial_tcp(
     return stream, log.freeze()
 
 
-class _Race:
-    """Attempts on several addresses, of which the first to succeed wins."""
+async def _connect_first(
+    whom: tuple[str, int], schedule: AttemptSchedule, connect: Connector, log: DialLog
+) -> LayerableStream:
+    _, port = whom
 
-    def __init__(
-        self, port: int, schedule: AttemptSchedule, connect: Connector, log: DialLog
-    ) -> None:
-        self._port = port
-        self._schedule = schedule
-        self._connect = connect
-        self._log = log
-        self._changed = anyio.Event()
-        self._running = 0
-        self._failures: dict[str, OSError] = {}
-        self._winner: LayerableStream | None = None
-
-    async def run(self, host: str) -> LayerableStream:
-        """Return the winner's stream; the others are closed and noted.
-
-        Raises:
-            ConnectError: every attempt failed.
-        """
+    async def attempt(address: str) -> LayerableStream:
         try:
-            async with anyio.create_task_group() as tasks:
-                while self._winner is None and await self._until_due():
-                    self._running += 1
-                    tasks.start_soon(self._attempt, self._schedule.start(anyio.current_time()))
-                tasks.cancel_scope.cancel()
-        except BaseException:
-            if self._winner is not None:
-                self._winner.close()
-            raise
-        if self._winner is None:
-            raise self._error(host)
-        return self._winner
-
-    async def _until_due(self) -> bool:
-        """Wait until the next address is due; False when the race is over."""
-        while self._winner is None:
-            due_s = self._schedule.next_start_s
-            if due_s is None and not self._running:
-                return False
-            if due_s is not None and due_s <= anyio.current_time():
-                return True
-            with anyio.CancelScope(deadline=inf if due_s is None else due_s):
-                await self._changed.wait()
-        return False
-
-    async def _attempt(self, address: str) -> None:
-        try:
-            with self._log.attempt("tcp", (address, self._port)) as note:
-                stream = await self._connect(address, self._port)
-                if self._winner is None:
-                    self._winner = stream
-                    self._log.connect_start = note.start
-                    self._log.tcp_connected = self._log.clock()
-                else:
+            with log.attempt("tcp", (address, port)) as note:
+                stream = await connect(address, port)
+                if race.won:
                     # Two at once: cancellation comes too late for the second.
                     note.outcome = AttemptOutcome.CANCELLED
-                    stream.close()
+                else:
+                    log.connect_start, log.tcp_connected = note.start, log.clock()
         except OSError as exc:
-            self._failures[address] = exc
-            self._schedule.failed(address)
-        finally:
-            self._running -= 1
-            changed, self._changed = self._changed, anyio.Event()
-            changed.set()
+            error = ConnectError(reason_of(exc))
+            error.refused = exc.errno == errno.ECONNREFUSED
+            raise error from exc
+        return stream
 
-    def _error(self, host: str) -> ConnectError:
-        whom = address_text((host, self._port))
-        reasons = {address: reason_of(exc) for address, exc in self._failures.items()}
-        if list(reasons) == [host]:
-            text = reasons[host]
-        else:
-            text = "; ".join(f"{address}: {reason}" for address, reason in reasons.items())
-        error = ConnectError(f"cannot connect to {whom}: {text}")
-        error.refused = all(exc.errno == errno.ECONNREFUSED for exc in self._failures.values())
-        error.__cause__ = next(iter(self._failures.values()))
-        return error
+    race = AddressRace(schedule, attempt, lambda stream: stream.close())
+    stream = await race.run()
+    if stream is None:
+        raise _failure(whom, race.failures)
+    return stream
+
+
+def _failure(whom: tuple[str, int], failures: dict[str, TransportError]) -> ConnectError:
+    """One error that names every address, unless the caller named the only one already."""
+    errors = list(failures.values())
+    if list(failures) == [whom[0]]:
+        reasons = str(errors[0])
+    else:
+        reasons = "; ".join(f"{address}: {error}" for address, error in failures.items())
+    error = ConnectError(f"cannot connect to {address_text(whom)}: {reasons}")
+    error.refused = all(isinstance(each, ConnectError) and each.refused for each in errors)
+    error.__cause__ = errors[0]
+    return error
 
 
 async def _secure(
