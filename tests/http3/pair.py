@@ -60,6 +60,7 @@ class ServerSide:
         tickets: dict[bytes, SessionTicket] | None = None,
         alpn: str = "h3",
         max_stream_data: int = 1 << 20,
+        ask_certificate: bool = False,
     ) -> None:
         self.configuration = QuicConfiguration(
             is_client=False, alpn_protocols=[alpn], max_stream_data=max_stream_data
@@ -72,6 +73,7 @@ class ServerSide:
         self.on_head: Callable[[int], None] = lambda _stream_id: None
         """Called when a request's head is there."""
         self.tickets = tickets if tickets is not None else {}
+        self._ask_certificate = ask_certificate
         self._quic: QuicConnection | None = None
         self._h3: H3Connection | None = None
 
@@ -98,6 +100,8 @@ class ServerSide:
                 session_ticket_fetcher=lambda label: self.tickets.pop(label, None),
                 session_ticket_handler=self._keep_ticket,
             )
+            if self._ask_certificate:
+                self._ask_for_certificate(self._quic)
         self._quic.receive_datagram(data, source, now_s)
         self.drain()
 
@@ -141,6 +145,16 @@ class ServerSide:
         if event.stream_ended:
             request.ended = True
             self.answer(event.stream_id)
+
+    @staticmethod
+    def _ask_for_certificate(quic: QuicConnection) -> None:
+        initialize = quic._initialize
+
+        def initialize_asking(peer_cid: bytes) -> None:
+            initialize(peer_cid)
+            quic.tls._request_client_certificate = True
+
+        quic._initialize = initialize_asking  # type: ignore[method-assign]
 
     def _keep_ticket(self, ticket: SessionTicket) -> None:
         self.tickets[ticket.ticket] = ticket

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from aioquic.h3.connection import ErrorCode, FrameType, encode_frame
 from aioquic.quic.packet import QuicErrorCode
 
 from tests.http3.conftest import MakePair
 from tests.http3.pair import CLIENT, SERVER, Pair, Upload, upload_head
+from trilane.transport.errors import InvalidHeader
+from trilane.transport.message import Headers
 from trilane.transport.net.memory_datagram import LinkConditions
 from trilane.transport.protocols.events import (
     ConnectionTerminated,
@@ -96,6 +100,16 @@ def test_the_request_is_what_was_asked_for(make_pair: MakePair) -> None:
         (b":path", b"/upload"),
         (b"x-test", b"yes"),
     ]
+
+
+def test_a_field_too_large_for_qpack_is_the_callers_error(make_pair: MakePair) -> None:
+    pair = make_pair()
+    head = replace(upload_head(0), headers=Headers([("x", "y" * 70_000)]))
+    with pytest.raises(InvalidHeader):
+        pair.machine.send_head(head, end=True)
+
+    get(pair)
+    pair.run(lambda: saw(pair, ResponseEnded))
 
 
 def test_every_received_byte_of_a_stream_is_counted_once(make_pair: MakePair) -> None:

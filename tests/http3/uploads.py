@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
+from tests.http3.udp_server import background
 from tests.peers.certificates import Certificates
 from trilane.transport.config import Limits, QuicOptions, Timeouts, TlsOptions
 from trilane.transport.connections.exchange import Exchange, Progress
@@ -107,8 +108,7 @@ class Dialling:
     async def connection(self, url: str) -> AsyncIterator[Http3Connection]:
         """A running connection, closed in the end."""
         connection = await self.dial(url)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(connection.run)
+        async with background(connection.run):
             try:
                 yield connection
             finally:

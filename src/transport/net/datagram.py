@@ -182,8 +182,10 @@ class DatagramSocket:
     def close(self) -> None:
         """Close; idempotent. A task waiting in `send` or `receive` is woken."""
         if self._socket.fileno() >= 0:
-            anyio.notify_closing(self._socket)
-            self._socket.close()
+            try:
+                anyio.notify_closing(self._socket)
+            finally:
+                self._socket.close()
 
     # --- sending ------------------------------------------------------------------------------
 

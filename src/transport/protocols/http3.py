@@ -23,6 +23,7 @@ from aioquic.tls import SessionTicketHandler
 
 from ..buffers import Buffer
 from ..config import HttpVersion
+from ..errors import InvalidHeader
 from ..facts import TlsFacts
 from ..message import RequestHead
 from . import aioquic_private as private
@@ -152,11 +153,19 @@ class Http3Machine:
         return max(0, private.max_request_streams(self.quic) - begun)
 
     def send_head(self, head: RequestHead, *, end: bool) -> int:
-        """Begin a request and return its stream id."""
+        """Begin a request and return its stream id.
+
+        Raises:
+            InvalidHeader: a header field is too large for QPACK.
+        """
         if self._receiver is None or self.available_streams <= 0:
             raise RuntimeError("no request may begin now")
         stream_id = self.quic.get_next_available_stream_id()
-        self._receiver.h3.send_headers(stream_id, request_fields(head), end_stream=end)
+        try:
+            self._receiver.h3.send_headers(stream_id, request_fields(head), end_stream=end)
+        except ValueError as exc:
+            # QPACK's encoder takes names and values of up to 65 535 bytes.
+            raise InvalidHeader(f"HTTP/3 cannot carry a header field: {exc}") from exc
         sender = private.send_half(self.quic, stream_id)
         stream = self._streams[stream_id] = RequestStream(stream_id, head, sender, end=end)
         if not end and stream.body_length:

@@ -1,0 +1,229 @@
+"""The UDP socket against plain sockets on loopback."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import anyio
+import pytest
+
+from tests.peers.leaks import no_leaked_descriptors
+from trilane.transport.errors import ConnectionLost
+from trilane.transport.net import datagram
+from trilane.transport.net.datagram import Address, DatagramSocket
+
+LOOPBACK_MTU_PAYLOAD = 65_507
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    data: bytes
+    address: Address
+
+
+@pytest.fixture
+def peer() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(5)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        yield sock
+
+
+@pytest.fixture
+async def ours(peer: socket.socket) -> AsyncIterator[DatagramSocket]:
+    made = DatagramSocket(peer.getsockname())
+    yield made
+    made.close()
+
+
+def packets(peer: socket.socket, sizes: list[int]) -> list[Packet]:
+    address = peer.getsockname()
+    return [Packet(bytes([n % 256]) * size, address) for n, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize("segmentation", [True, False])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [1],
+        [1200] * 200,
+        [1350] * 10 + [17],
+        [100, 1350, 1350, 20, 1350, 1200],
+        [1, 2, 3],
+        [9000] * 20,
+    ],
+)
+async def test_datagrams_keep_their_borders_and_order(
+    peer: socket.socket, sizes: list[int], segmentation: bool
+) -> None:
+    ours = DatagramSocket(peer.getsockname(), segmentation=segmentation)
+    sent = packets(peer, sizes)
+    with anyio.fail_after(5):
+        await ours.send(sent)
+    received = [peer.recvfrom(65535) for _ in sizes]
+
+    assert [data for data, _ in received] == [packet.data for packet in sent]
+    assert {source for _, source in received} == {ours.local}
+    assert ours.counters.sent_datagrams == len(sizes)
+    assert ours.counters.sent_bytes == sum(sizes)
+    assert 0 < ours.write_started_ns <= ours.write_ended_ns
+    ours.close()
+
+
+async def test_runs_to_different_addresses_are_kept_apart(peer: socket.socket) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        other.settimeout(5)
+        ours = DatagramSocket(peer.getsockname())
+        first, second = peer.getsockname(), other.getsockname()
+        await ours.send([Packet(b"a", first), Packet(b"b", second), Packet(b"c", first)])
+
+        assert [peer.recv(10), peer.recv(10), other.recv(10)] == [b"a", b"c", b"b"]
+        ours.close()
+
+
+async def test_a_batch_arrives_in_one_wake_up(peer: socket.socket, ours: DatagramSocket) -> None:
+    sent = [bytes([n]) * 1000 for n in range(40)]
+    for data in sent:
+        peer.sendto(data, ours.local)
+    with anyio.fail_after(5):
+        received = await ours.receive()
+
+    assert received == [(data, peer.getsockname()) for data in sent]
+    assert ours.counters.received_datagrams == 40
+    assert ours.counters.received_bytes == 40_000
+    assert ours.read_ns > 0
+
+
+async def test_coalesced_datagrams_are_split_again(peer: socket.socket) -> None:
+    """What UDP_SEGMENT joins, UDP_GRO delivers joined."""
+    receiving, sending = DatagramSocket(peer.getsockname()), DatagramSocket(peer.getsockname())
+    sent = [bytes([n]) * 1350 for n in range(30)] + [b"last"]
+    await sending.send([Packet(data, receiving.local) for data in sent])
+    received: list[bytes] = []
+    with anyio.fail_after(5):
+        while len(received) < len(sent):
+            received += [data for data, _ in await receiving.receive()]
+
+    assert received == sent
+    receiving.close()
+    sending.close()
+
+
+async def test_a_dead_port_is_heard_of(ours: DatagramSocket) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead:
+        dead.bind(("127.0.0.1", 0))
+        address = dead.getsockname()
+    with anyio.fail_after(5):
+        await ours.send([Packet(b"anybody?", address)])
+        assert await ours.receive() == []
+    [error] = ours.take_errors()
+
+    assert (error.errno, error.address) == (errno.ECONNREFUSED, address)
+    assert ours.take_errors() == []
+
+
+async def test_an_old_error_does_not_swallow_the_next_datagram(
+    peer: socket.socket, ours: DatagramSocket
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead:
+        dead.bind(("127.0.0.1", 0))
+        address = dead.getsockname()
+    with anyio.fail_after(5):
+        await ours.send([Packet(b"anybody?", address)])
+        await ours.send([Packet(b"you", peer.getsockname())])
+
+    assert peer.recv(10) == b"you"
+    assert [error.errno for error in ours.take_errors()] == [errno.ECONNREFUSED]
+
+
+async def test_too_large_a_datagram_is_dropped_and_told_of(
+    peer: socket.socket, ours: DatagramSocket
+) -> None:
+    too_large = Packet(bytes(LOOPBACK_MTU_PAYLOAD + 1), peer.getsockname())
+    with anyio.fail_after(5):
+        await ours.send([too_large, Packet(b"next", peer.getsockname())])
+
+    assert peer.recv(10) == b"next"
+    assert {error.errno for error in ours.take_errors()} == {errno.EMSGSIZE}
+
+
+class RefusingSocket:
+    """A socket whose network card cannot segment."""
+
+    def __init__(self, real: socket.socket, error: int) -> None:
+        self._real = real
+        self._error = error
+        self.refusals = 0
+
+    def sendmsg(
+        self, data: list[bytes], control: list[object], flags: int, address: Address
+    ) -> int:
+        if control:
+            self.refusals += 1
+            raise OSError(self._error, "no segmentation")
+        return self._real.sendmsg(data, [], flags, address)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP])
+async def test_refused_segmentation_falls_back_for_good(
+    peer: socket.socket, ours: DatagramSocket, error: int
+) -> None:
+    refusing = RefusingSocket(ours._socket, error)
+    ours._socket = refusing  # type: ignore[assignment]
+    sent = packets(peer, [500] * 10)
+    with anyio.fail_after(5):
+        await ours.send(sent)
+        await ours.send(sent)
+
+    assert [peer.recv(1000) for _ in range(20)] == [packet.data for packet in sent] * 2
+    assert refusing.refusals == 1
+
+
+async def test_a_host_that_cannot_be_sent_to(ours: DatagramSocket) -> None:
+    with pytest.raises(ConnectionLost, match="255"):
+        await ours.send([Packet(b"x", ("255.255.255.255", 9))])
+
+
+async def test_a_full_socket_is_waited_for(
+    peer: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datagram, "_SOCKET_BUFFER_BYTES", 4096)
+    ours = DatagramSocket(peer.getsockname())
+    sent = packets(peer, [1350] * 300)
+    with anyio.fail_after(10):
+        await ours.send(sent)
+    assert ours.counters.sent_datagrams == 300
+    ours.close()
+
+
+async def test_closing_wakes_who_waits(ours: DatagramSocket) -> None:
+    ended = False
+
+    async def receive() -> None:
+        nonlocal ended
+        with pytest.raises(ConnectionLost):
+            await ours.receive()
+        ended = True
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(receive)
+            await anyio.wait_all_tasks_blocked()
+            ours.close()
+            ours.close()
+    assert ended
+    with pytest.raises(ConnectionLost):
+        await ours.receive()
+
+
+def test_nothing_is_left_open_when_there_is_no_route() -> None:
+    with no_leaked_descriptors(), pytest.raises(OSError, match="denied"):
+        DatagramSocket(("255.255.255.255", 9))

@@ -1,0 +1,487 @@
+"""Making HTTP/3 connections: whom to trust, what fails how, resumption and early data."""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import anyio
+import pytest
+from aioquic.tls import CipherSuite, SessionTicket
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.http3.pair import ServerSide
+from tests.http3.udp_server import serving
+from tests.http3.uploads import BytesBody, Dialling, make_exchange
+from tests.peers.certificates import Certificates, Identity
+from tests.peers.leaks import no_leaked_descriptors
+from trilane.transport.config import Limits, QuicOptions, TlsOptions
+from trilane.transport.connections import quic_link
+from trilane.transport.connections.http3 import Http3Connection
+from trilane.transport.connections.http3_dialer import QuicDialer
+from trilane.transport.errors import (
+    CertificateError,
+    ConnectError,
+    ProtocolUnavailable,
+    ResolveError,
+    TransportError,
+    UsageError,
+)
+from trilane.transport.message import parse_url
+from trilane.transport.net.dial_log import DialLog
+from trilane.transport.profile.moments import AttemptOutcome, Moment
+from trilane.transport.protocols.http3_sessions import Resumption, SessionCache
+
+PATIENCE_S = 10.0
+
+
+def serve_with(identity: Identity, **changes: object) -> Callable[[], ServerSide]:
+    return lambda: ServerSide(identity, **changes)  # type: ignore[arg-type]
+
+
+async def answers(connection: Http3Connection, url: str) -> bool:
+    exchange = make_exchange(url, BytesBody(b"body"))
+    exchange.recorder.use_connection(connection.facts, reused=False)
+    return (await connection.exchange(exchange)).head.status == 200
+
+
+# --- failures ---------------------------------------------------------------------------------
+
+
+async def test_a_dead_port_fails_at_once(certificates: Certificates) -> None:
+    async with serving(serve_with(certificates.server)) as server:
+        url = server.url()
+        server.close()
+    dialling = Dialling(certificates)
+    with no_leaked_descriptors(), anyio.fail_after(1.0), pytest.raises(ConnectError) as caught:
+        await dialling.dial(url)
+
+    assert caught.value.refused
+    assert "refused" in str(caught.value)
+    [attempt] = caught.value.attempts
+    assert (attempt.protocol, attempt.outcome) == ("quic", AttemptOutcome.FAILED)
+
+
+async def test_a_black_hole_is_left_to_the_callers_timeout(certificates: Certificates) -> None:
+    async with serving(serve_with(certificates.server)) as server:
+        server.deaf = True
+        dialling = Dialling(certificates)
+        with no_leaked_descriptors(), anyio.move_on_after(0.1) as scope:
+            await dialling.dial(server.url())
+        assert scope.cancelled_caught
+        assert [attempt.outcome for attempt in dialling.log.attempts] == [AttemptOutcome.CANCELLED]
+
+
+async def test_a_handshake_has_its_own_limit(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quic_link, "HANDSHAKE_S", 0.1)
+    async with serving(serve_with(certificates.server)) as server:
+        server.deaf = True
+        with anyio.fail_after(PATIENCE_S):
+            with pytest.raises(ConnectError, match="no answer"):
+                await Dialling(certificates).dial(server.url())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("expired", "no longer valid"),
+        ("wrong_host", "doesn't match"),
+        ("unknown_ca", "unable to get local issuer"),
+    ],
+)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_certificate_that_must_not_be_trusted(
+    certificates: Certificates, name: str, words: str, host: str
+) -> None:
+    identity = getattr(certificates, name)
+    with anyio.fail_after(PATIENCE_S):
+        async with serving(serve_with(identity)) as server:
+            with pytest.raises(CertificateError, match=words):
+                await Dialling(certificates).dial(server.url(host=host))
+
+
+async def test_a_server_without_h3(certificates: Certificates) -> None:
+    with anyio.fail_after(PATIENCE_S):
+        async with serving(serve_with(certificates.server, alpn="hq-interop")) as server:
+            with pytest.raises(ProtocolUnavailable, match="h3"):
+                await Dialling(certificates).dial(server.url())
+
+
+async def test_a_name_without_address(certificates: Certificates) -> None:
+    dialling = Dialling(certificates)
+    with pytest.raises(ResolveError):
+        await dialling.dial("https://does-not-exist.invalid:4433/")
+    [attempt] = dialling.log.attempts
+    assert (attempt.address, attempt.protocol) == (None, "quic")
+
+
+async def test_an_address_without_a_route(certificates: Certificates) -> None:
+    # The kernel refuses to connect a socket to the broadcast address.
+    with anyio.fail_after(PATIENCE_S), pytest.raises(ConnectError, match=r"255\.255"):
+        await Dialling(certificates).dial("https://255.255.255.255:4433/")
+
+
+# --- addresses --------------------------------------------------------------------------------
+
+
+class Addresses:
+    """A resolver that knows every name by the same addresses."""
+
+    def __init__(self, *addresses: str) -> None:
+        self._addresses = addresses
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        return self._addresses
+
+
+@contextmanager
+def swallowing(address: str, port: int) -> Iterator[None]:
+    """A UDP port that takes everything and answers nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hole:
+        hole.bind((address, port))
+        yield
+
+
+def dialer_to(certificates: Certificates, *addresses: str) -> QuicDialer:
+    tls = TlsOptions(verify=str(certificates.ca))
+    return QuicDialer(tls, QuicOptions(), Limits(), Addresses(*addresses))
+
+
+async def test_the_next_address_is_tried_when_one_is_dead(certificates: Certificates) -> None:
+    log = DialLog()
+    with anyio.fail_after(PATIENCE_S):
+        async with serving(serve_with(certificates.server)) as server:
+            origin = parse_url(server.url(host="localhost")).origin
+            dialer = dialer_to(certificates, "127.0.0.2", "127.0.0.1")
+            connection = await dialer.dial(origin, ("localhost", server.port), log)
+            await connection.aclose()
+
+    outcomes = {attempt.address: attempt.outcome for attempt in log.attempts}
+    assert outcomes == {
+        ("127.0.0.2", server.port): AttemptOutcome.FAILED,
+        ("127.0.0.1", server.port): AttemptOutcome.WON,
+    }
+    assert connection.facts.peer == ("127.0.0.1", server.port)
+    dial = connection.facts.dial
+    assert dial.dns_start is not None
+    assert dial.dns_end is not None
+    assert dial.connect_start is not None
+    assert dial.dns_start <= dial.dns_end <= dial.connect_start
+
+
+async def test_every_address_and_its_reason_is_named(certificates: Certificates) -> None:
+    async with serving(serve_with(certificates.server)) as server:
+        port = server.port
+        server.close()
+    dialer = dialer_to(certificates, "127.0.0.2", "127.0.0.3")
+    origin = parse_url(f"https://localhost:{port}/").origin
+    with anyio.fail_after(PATIENCE_S), pytest.raises(ConnectError) as caught:
+        await dialer.dial(origin, ("localhost", port), DialLog())
+
+    assert "127.0.0.2" in str(caught.value)
+    assert "127.0.0.3" in str(caught.value)
+    assert caught.value.refused
+    assert len(caught.value.attempts) == 2
+
+
+async def test_a_slow_address_loses_and_is_closed(certificates: Certificates) -> None:
+    """The first address swallows everything; the second starts 250 ms later and wins."""
+    log = DialLog()
+    hole = "127.0.0.9"
+    with anyio.fail_after(PATIENCE_S):
+        async with serving(serve_with(certificates.server)) as server:
+            origin = parse_url(server.url(host="localhost")).origin
+            with swallowing(hole, server.port), no_leaked_descriptors():
+                dialer = dialer_to(certificates, hole, "127.0.0.1")
+                connection = await dialer.dial(origin, ("localhost", server.port), log)
+                await connection.aclose()
+
+    assert [(a.address and a.address[0], a.outcome) for a in log.attempts] == [
+        ("127.0.0.1", AttemptOutcome.WON),
+        (hole, AttemptOutcome.CANCELLED),
+    ]
+
+
+# --- trust ------------------------------------------------------------------------------------
+
+
+async def succeeds(
+    certificates: Certificates, tls: TlsOptions, identity: Identity, host: str
+) -> bool:
+    with anyio.fail_after(PATIENCE_S):
+        async with (
+            serving(serve_with(identity)) as server,
+            Dialling(certificates, tls=tls).connection(server.url(host=host)) as connection,
+        ):
+            return await answers(connection, server.url(host=host))
+
+
+async def test_the_dot_that_ends_a_name_is_not_part_of_it(certificates: Certificates) -> None:
+    with anyio.fail_after(PATIENCE_S):
+        async with serving(serve_with(certificates.server)) as server:
+            origin = parse_url(server.url(host="localhost.")).origin
+            dialer = dialer_to(certificates, "127.0.0.1")
+            connection = await dialer.dial(origin, (origin.host, server.port), DialLog())
+            await connection.aclose()
+
+
+async def test_ipv6(certificates: Certificates) -> None:
+    with anyio.fail_after(PATIENCE_S):
+        async with (
+            serving(serve_with(certificates.server), "::1") as server,
+            Dialling(certificates).connection(server.url(host="[::1]")) as connection,
+        ):
+            assert await answers(connection, server.url(host="[::1]"))
+    assert connection.facts.peer == ("::1", server.port)
+    assert connection.facts.local[0] == "::1"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_names_and_ip_addresses_are_verified(certificates: Certificates, host: str) -> None:
+    tls = TlsOptions(verify=str(certificates.ca))
+    assert await succeeds(certificates, tls, certificates.server, host)
+
+
+async def test_verification_can_be_turned_off(certificates: Certificates) -> None:
+    assert await succeeds(
+        certificates, TlsOptions(verify=False), certificates.unknown_ca, "127.0.0.1"
+    )
+
+
+async def test_the_system_store_does_not_know_the_test_authority(
+    certificates: Certificates,
+) -> None:
+    with pytest.raises(CertificateError):
+        await succeeds(certificates, TlsOptions(), certificates.server, "localhost")
+
+
+async def test_the_authorities_of_a_users_context_are_used(certificates: Certificates) -> None:
+    context = certificates.client_context()
+    assert await succeeds(
+        certificates, TlsOptions(verify=context), certificates.server, "localhost"
+    )
+    with pytest.raises(CertificateError):
+        await succeeds(
+            certificates, TlsOptions(verify=context), certificates.unknown_ca, "localhost"
+        )
+
+
+async def test_a_users_context_without_verification(certificates: Certificates) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    assert await succeeds(
+        certificates, TlsOptions(verify=context), certificates.unknown_ca, "localhost"
+    )
+
+
+async def test_a_context_whose_authorities_cannot_be_seen_is_refused(
+    certificates: Certificates,
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with pytest.raises(UsageError, match="CA certificates"):
+        await succeeds(certificates, TlsOptions(verify=context), certificates.server, "localhost")
+
+
+@pytest.mark.parametrize("separate_key", [True, False])
+async def test_a_client_certificate_is_shown(
+    certificates: Certificates, tmp_path: Path, separate_key: bool
+) -> None:
+    identity = certificates.client
+    combined = tmp_path / "client.pem"
+    # The key first, as many tools write it.
+    combined.write_bytes(identity.key.read_bytes() + identity.cert.read_bytes())
+    cert, key = (str(identity.cert), str(identity.key)) if separate_key else (str(combined), None)
+    tls = TlsOptions(verify=str(certificates.ca), cert=cert, key=key)
+    with anyio.fail_after(PATIENCE_S):
+        async with (
+            serving(serve_with(certificates.server, ask_certificate=True)) as server,
+            Dialling(certificates, tls=tls).connection(server.url()) as connection,
+        ):
+            assert await answers(connection, server.url())
+            shown = server.sides[0].quic.tls._peer_certificate
+    assert shown is not None
+    pem = shown.public_bytes(Encoding.PEM).decode()
+    assert pem.split() == identity.cert.read_text().split()[: len(pem.split())]
+
+
+@pytest.mark.parametrize(
+    "tls",
+    [
+        TlsOptions(verify="/nonexistent/ca.pem"),
+        TlsOptions(cert="/nonexistent/client.pem"),
+        TlsOptions(cert=__file__),
+        TlsOptions(keylog_path="/nonexistent/folder/keys"),
+    ],
+)
+async def test_files_that_cannot_be_used(certificates: Certificates, tls: TlsOptions) -> None:
+    with pytest.raises(UsageError):
+        await Dialling(certificates, tls=tls).dial("https://127.0.0.1:4433/")
+
+
+async def test_keys_and_events_are_logged(certificates: Certificates, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("# of a TCP connection\n")
+    tls = TlsOptions(verify=str(certificates.ca), keylog_path=str(keys))
+    quic = QuicOptions(qlog_dir=str(tmp_path))
+    with anyio.fail_after(PATIENCE_S):
+        async with (
+            serving(serve_with(certificates.server)) as server,
+            Dialling(certificates, tls=tls, quic=quic).connection(server.url()) as connection,
+        ):
+            assert await answers(connection, server.url())
+
+    lines = keys.read_text().splitlines()
+    assert lines[0] == "# of a TCP connection"
+    assert {line.split()[0] for line in lines[1:]} >= {
+        "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+        "CLIENT_TRAFFIC_SECRET_0",
+        "SERVER_TRAFFIC_SECRET_0",
+    }
+    [qlog] = (path for path in tmp_path.iterdir() if path.suffix == ".qlog")  # noqa: ASYNC240  # a test has time
+    assert "packet_sent" in qlog.read_text()
+
+
+async def test_a_qlog_folder_must_exist(certificates: Certificates) -> None:
+    quic = QuicOptions(qlog_dir="/nonexistent/folder")
+    with pytest.raises(UsageError, match="qlog"):
+        await Dialling(certificates, quic=quic).dial("https://127.0.0.1:4433/")
+
+
+@pytest.mark.parametrize("congestion_control", ["cubic", "reno"])
+async def test_congestion_controllers(
+    certificates: Certificates, congestion_control: Literal["cubic", "reno"]
+) -> None:
+    quic = QuicOptions(congestion_control=congestion_control)
+    with anyio.fail_after(PATIENCE_S):
+        async with (
+            serving(serve_with(certificates.server)) as server,
+            Dialling(certificates, quic=quic).connection(server.url()) as connection,
+        ):
+            assert await answers(connection, server.url())
+            used = type(connection.machine.quic._loss._cc).__name__.lower()
+    assert used.endswith(congestion_control)
+
+
+# --- resumption and early data ----------------------------------------------------------------
+
+
+async def wait_for_ticket(dialling: Dialling) -> None:
+    assert dialling.dialer is not None
+    while not any(kept.tickets for kept in dialling.dialer._sessions._origins.values()):
+        await anyio.sleep(0.001)
+
+
+async def test_a_second_connection_resumes_the_session(certificates: Certificates) -> None:
+    tickets: dict[bytes, SessionTicket] = {}
+    dialling = Dialling(certificates)
+    with anyio.fail_after(PATIENCE_S):
+        async with serving(serve_with(certificates.server, tickets=tickets)) as server:
+            resumed = []
+            for _ in range(3):
+                async with dialling.connection(server.url()) as connection:
+                    assert await answers(connection, server.url())
+                    await wait_for_ticket(dialling)
+                tls = connection.facts.tls
+                assert tls is not None
+                resumed.append(tls.session_resumed)
+                # Nobody asked for early data.
+                assert tls.early_data_accepted is None
+    assert resumed == [False, True, True]
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_early_data(certificates: Certificates, accepted: bool) -> None:
+    tickets: dict[bytes, SessionTicket] = {}
+    body = BytesBody(bytes(range(256)) * 20)
+    dialling = Dialling(certificates, quic=QuicOptions(early_data=True))
+    with anyio.fail_after(PATIENCE_S):
+        async with serving(serve_with(certificates.server, tickets=tickets)) as server:
+            async with dialling.connection(server.url()) as connection:
+                assert await answers(connection, server.url())
+                await wait_for_ticket(dialling)
+            if not accepted:
+                tickets.clear()  # as a server that was restarted
+            async with dialling.connection(server.url()) as connection:
+                assert connection.facts.tls is None
+                assert not connection.machine.handshake_complete
+                began_s = anyio.current_time()
+                exchange = make_exchange(server.url(), body)
+                exchange.recorder.use_connection(connection.facts, reused=False)
+                response = await connection.exchange(exchange)
+                took_s = anyio.current_time() - began_s
+            request = server.sides[1].requests[0]
+
+    assert response.head.status == 200
+    assert bytes(request.body) == body.data
+    assert took_s < 1.0
+    leg = exchange.recorder.leg
+    assert leg.connection is not None
+    assert leg.connection.tls is not None
+    assert leg.connection.tls.early_data_accepted is accepted
+    assert leg.connection.tls.session_resumed is accepted
+    times = leg.times
+    connect_end, request_start = times[Moment.CONNECT_END], times[Moment.REQUEST_START]
+    assert connect_end is not None
+    assert request_start is not None
+    assert connect_end <= request_start
+
+
+async def test_early_data_to_a_port_that_died(certificates: Certificates) -> None:
+    dialling = Dialling(certificates, quic=QuicOptions(early_data=True))
+    with anyio.fail_after(PATIENCE_S):
+        async with serving(serve_with(certificates.server)) as server:
+            async with dialling.connection(server.url()) as connection:
+                assert await answers(connection, server.url())
+                await wait_for_ticket(dialling)
+            server.close()
+            with pytest.raises(TransportError) as caught:
+                async with dialling.connection(server.url()) as connection:
+                    await answers(connection, server.url())
+    error = caught.value
+    assert isinstance(error, ConnectError)
+    assert error.refused
+    assert error.retryable
+
+
+def test_the_session_cache_is_bounded_and_uses_tickets_once() -> None:
+    cache = SessionCache(kept_origins=2)
+    for n in range(5):
+        cache.keep_token("a", b"%d" % n)
+    assert [cache.take("a", early_data=False).token for _ in range(3)] == [b"4", b"3", b""]
+    for key in ("a", "b", "c"):
+        cache.keep_token(key, key.encode())
+    assert [cache.take(key, early_data=False).token for key in ("a", "b", "c")] == [b"", b"b", b"c"]
+    assert cache.take("unknown", early_data=True) == Resumption()
+
+
+def test_an_expired_ticket_is_not_used() -> None:
+    now = dt.datetime.now(dt.UTC)
+    good = SessionTicket(
+        age_add=0,
+        cipher_suite=CipherSuite.AES_128_GCM_SHA256,
+        not_valid_after=now + dt.timedelta(hours=1),
+        not_valid_before=now - dt.timedelta(hours=1),
+        resumption_secret=b"",
+        server_name="localhost",
+        ticket=b"good",
+        max_early_data_size=0xFFFFFFFF,
+    )
+    expired = replace(good, not_valid_after=now - dt.timedelta(seconds=1), ticket=b"expired")
+    cache = SessionCache()
+    for _ in range(2):
+        cache.keep_ticket("a", good)
+    cache.keep_ticket("a", expired)
+    taken = cache.take("a", early_data=False).ticket
+    assert taken is not None
+    assert (taken.ticket, taken.max_early_data_size) == (b"good", None)
+    cache.keep_ticket("a", good)
+    assert cache.take("a", early_data=True).ticket == good
