@@ -251,7 +251,7 @@ async def test_an_async_file_is_iterated_once(tmp_path: Path) -> None:
             await source.open()
 
 
-async def test_a_thread_that_outlives_its_event_loop_ends_quietly() -> None:
+async def test_a_thread_that_outlives_its_event_loop_ends_quietly(anyio_backend: str) -> None:
     release, started = threading.Event(), threading.Event()
     threads: list[threading.Thread] = []
 
@@ -268,7 +268,7 @@ async def test_a_thread_that_outlives_its_event_loop_ends_quietly() -> None:
         await reader.aclose()
 
     def run_short_loop() -> None:
-        anyio.run(leave_blocked)
+        anyio.run(leave_blocked, backend=anyio_backend)
 
     runner = threading.Thread(target=run_short_loop)
     runner.start()

@@ -240,8 +240,6 @@ def _unavailable(path: str, exc: OSError | ValueError) -> SourceUnavailable:
 def _position_and_size(file: BufferedReader | BufferedRandom | FileIO) -> tuple[int, int] | None:
     try:
         require_readable(file, readable=file.readable())
-        if isinstance(file, BufferedRandom):
-            file.flush()  # what the caller wrote is sent too
         size = _regular_size(file.fileno())
         return None if size is None else (file.tell(), size)
     except UsageError:
