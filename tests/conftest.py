@@ -14,6 +14,9 @@ from tests.peers.certificates import Certificates, make_certificates
 from tests.peers.process import ProgramMissing
 from tests.peers.servers import Endpoints
 
+# Helpers that assert explain themselves as tests do.
+pytest.register_assert_rewrite("tests.interop.profile_checks", "tests.peers.leaks")
+
 # Variables that redirect certificate trust would make comparisons lie.
 for _name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
     os.environ.pop(_name, None)

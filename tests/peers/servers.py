@@ -27,6 +27,9 @@ from tests.peers.process import (
 
 HOST = "127.0.0.1"
 
+NGHTTPD_FLAGS = ("--echo-upload", "--verbose", "--window-bits=20", "--connection-window-bits=22")
+"""Echoes uploads and logs frames; its default windows of 64 KiB allow 80 MB/s on loopback."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
@@ -149,7 +152,7 @@ def nginx(folder: Path, certificates: Certificates, upstream_port: int) -> Itera
 
 @contextmanager
 def nghttpd(
-    folder: Path, certificates: Certificates, flags: Sequence[str] = ("--echo-upload", "--verbose")
+    folder: Path, certificates: Certificates, flags: Sequence[str] = NGHTTPD_FLAGS
 ) -> Iterator[Endpoints]:
     """nghttpd (nghttp2): h2 over TLS and h2c, in two processes; POST bodies are echoed.
 

@@ -1,0 +1,138 @@
+"""Every server, scheme and protocol receives every kind of upload as it was sent.
+
+The receivers are not ours (but for the built-in one): their SHA-256 of each part, their
+Content-Length and their parsers decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+
+import trilane
+from tests.interop.cases import (
+    CASES,
+    MIB,
+    Case,
+    HugeFile,
+    Upload,
+    make_huge_file,
+    one_mebibyte,
+)
+from tests.interop.profile_checks import check_complete, check_reused
+from tests.interop.targets import HTTP_VERSIONS, SEED_PROTOCOLS, TARGETS, Reception, Target
+from tests.peers.receipt import Receipt, ReceivedPart
+from tests.peers.servers import Endpoints
+
+pytestmark = pytest.mark.interop
+
+GIBIBYTE = 1 << 30
+
+every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.label)
+
+
+@pytest.fixture
+def reception(request: pytest.FixtureRequest, target: Target) -> Reception:
+    endpoints: Endpoints = request.getfixturevalue(target.server)
+    return Reception(target, endpoints)
+
+
+@every_target
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+async def test_upload_arrives_as_it_was_sent(
+    reception: Reception, case: Case, tmp_path: Path
+) -> None:
+    upload = case(tmp_path)
+    async with trilane.AsyncClient(verify=str(reception.ca)) as client:
+        response = await send(client, reception, upload)
+        receipt = reception.receipt(response)
+
+    check_receipt(receipt, upload.expected, length_known=upload.length_known)
+    check_response(response, reception.target)
+
+
+@every_target
+async def test_second_upload_reuses_the_connection(reception: Reception, tmp_path: Path) -> None:
+    upload = one_mebibyte(tmp_path)
+    async with trilane.AsyncClient(verify=str(reception.ca)) as client:
+        await send(client, reception, upload)
+        response = await send(client, reception, upload)
+        receipt = reception.receipt(response)
+
+    check_receipt(receipt, upload.expected, length_known=True)
+    check_reused(response, secure=reception.target.scheme == "https")
+
+
+@pytest.fixture(scope="module")
+def gibibyte(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HugeFile]:
+    huge = make_huge_file(tmp_path_factory.mktemp("huge"), GIBIBYTE)
+    yield huge
+    huge.path.unlink()
+
+
+def huge_targets() -> Sequence[object]:
+    """Each target once, in turn on asyncio and on trio: a gigabyte takes its time."""
+    targets = (target for target in TARGETS if target.server not in {"gtlsserver", "upstream"})
+    return [
+        pytest.param(target, backend, id=f"{target.label}-{backend}")
+        for target, backend in zip(targets, cycle(["asyncio", "trio"]), strict=False)
+    ]
+
+
+@pytest.mark.huge
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("target", "anyio_backend"), huge_targets())
+async def test_gibibyte_arrives_as_it_was_sent(reception: Reception, gibibyte: HugeFile) -> None:
+    # nghttpd sends back all it got.
+    limits = trilane.Limits(response_body_bytes=GIBIBYTE + MIB)
+    async with trilane.AsyncClient(
+        verify=str(reception.ca), timeout=240.0, limits=limits
+    ) as client:
+        response = await client.upload(
+            reception.url, gibibyte.path, protocol=reception.target.protocol
+        )
+        receipt = reception.receipt(response)
+
+    check_receipt(receipt, (expected_part(gibibyte),), length_known=True)
+    check_response(response, reception.target)
+
+
+def expected_part(huge: HugeFile) -> ReceivedPart:
+    name, kind = huge.path.name, "application/octet-stream"
+    return ReceivedPart("file", name, kind, huge.size, huge.sha256)
+
+
+async def send(
+    client: trilane.AsyncClient, reception: Reception, upload: Upload
+) -> trilane.Response:
+    return await client.upload(
+        reception.url,
+        files=upload.files,
+        form=upload.form,
+        protocol=reception.target.protocol,
+        timeout=30.0,
+    )
+
+
+def check_receipt(
+    receipt: Receipt, expected: tuple[ReceivedPart, ...], *, length_known: bool
+) -> None:
+    assert receipt.method == "POST"
+    assert receipt.target == "/upload"
+    assert receipt.parts == expected
+    assert receipt.disagreement is None
+    assert "python-multipart" in receipt.parsers
+    if length_known:
+        assert receipt.content_length == receipt.body_bytes
+    else:
+        assert receipt.content_length is None
+
+
+def check_response(response: trilane.Response, target: Target) -> None:
+    assert response.status_code == 200
+    assert response.http_version == HTTP_VERSIONS[target.protocol]
+    protocol = SEED_PROTOCOLS[target.protocol]
+    check_complete(response, protocol=protocol, secure=target.scheme == "https")
