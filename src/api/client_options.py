@@ -89,7 +89,7 @@ def preference_of(protocol: ProtocolInput, default: Preference) -> Preference:
     try:
         return Preference(exactly=HttpVersion(protocol))
     except ValueError:
-        known = ", ".join(repr(name) for name in ("auto", *HttpVersion))
+        known = ", ".join(repr(str(name)) for name in ("auto", *HttpVersion))
         raise UsageError(f"protocol {protocol!r} is none of {known}") from None
 
 
