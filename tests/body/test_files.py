@@ -88,7 +88,7 @@ def dangling_link(folder: Path) -> Path:
         # Reading one's own memory at address 0 fails.
         (lambda _: Path("/proc/self/mem"), "Input/output error"),
         (lambda _: "", "No such file"),
-        (lambda _: "nul\0byte", "null byte"),
+        (lambda _: "nul\0byte", "embedded null"),
         (lambda _: "\ud800", "encode"),
     ],
 )

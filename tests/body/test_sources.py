@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.body.reading import forbid_inline_reads, read_all
-from trilane.transport.errors import SourceNotRewindable, UsageError
+from trilane.transport.errors import SourceNotRewindable
 from trilane.transport.sources import content_body, source_from
 
 CONTENT = bytes(range(256)) * 300
@@ -325,61 +325,6 @@ async def test_the_content_type_is_that_of_the_bytes_sent(
     (tmp_path / name.replace("/", "_")).write_bytes(b"x")
 
     assert (await source_from(tmp_path / name.replace("/", "_"))).content_type == content_type
-
-
-def generator_of_text() -> Iterator[str]:
-    yield "text"
-
-
-async def async_generator_of_text() -> AsyncIterator[str]:
-    yield "text"
-
-
-class AsyncRead:
-    async def read(self, size: int) -> bytes:
-        return b"" * size
-
-
-@pytest.mark.parametrize(
-    ("value", "explanation"),
-    [
-        (io.StringIO("text"), "binary mode"),
-        (["text"], "gave a str"),
-        ([1, 2], "gave int"),
-        ({"a": b"b"}, "expected a path"),
-        (None, "not NoneType"),
-        (7, "not int"),
-        (generator_of_text, "not function"),
-        (AsyncRead(), "async iterator"),
-        (memoryview(b"abcd")[::2], "not contiguous"),
-    ],
-)
-async def test_what_is_no_source_is_refused_with_an_explanation(
-    value: Any, explanation: str
-) -> None:
-    with pytest.raises(UsageError, match=explanation):
-        await source_from(value)
-
-
-async def test_text_files_are_refused(tmp_path: Path) -> None:
-    path = stored(tmp_path, b"text")
-    with path.open() as file, pytest.raises(UsageError, match="'rb'"):
-        await source_from(file)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "value", [generator_of_text, async_generator_of_text, lambda: iter([None]), lambda: iter([1])]
-)
-async def test_iterators_of_anything_but_bytes_are_refused_when_they_show_it(value: Any) -> None:
-    source = await source_from(value())
-
-    with pytest.raises(UsageError, match="gave"):
-        await read_all(source)
-
-
-async def test_a_str_as_content_could_be_text_or_a_path_and_is_refused() -> None:
-    with pytest.raises(UsageError, match="encode it"):
-        await content_body("/etc/hostname")
 
 
 async def test_an_empty_buffer_is_refused_because_0_means_the_end() -> None:
