@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.receiver import Receiver, running_receiver
+from tests.api.receiver import PHOTO, Receiver, running_receiver
 
 
 @pytest.fixture
@@ -17,5 +17,5 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
-    path.write_bytes(bytes(range(256)) * 16)
+    path.write_bytes(PHOTO)
     return path

@@ -10,6 +10,8 @@ from email.parser import BytesParser
 from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+PHOTO = bytes(range(256)) * 16
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -85,7 +87,10 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
 
         def respond(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            body = self.rfile.read(int(headers.get("content-length", 0)))
+            if headers.get("transfer-encoding") == "chunked":
+                body = b"".join(self.chunks())
+            else:
+                body = self.rfile.read(int(headers.get("content-length", 0)))
             receiver.received.append(
                 Received(self.command, self.path, headers, body, self.client_address[1])
             )
@@ -102,6 +107,12 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(answer.body)
 
         do_GET = do_POST = do_PUT = do_HEAD = respond  # noqa: N815 - http.server's names
+
+        def chunks(self) -> Iterator[bytes]:
+            while size := int(self.rfile.readline(), 16):
+                yield self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
 
         def log_message(self, *args: object) -> None:
             pass
