@@ -6,7 +6,7 @@ Content-Length and their parsers decide.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from tests.interop.cases import (
     Case,
     HugeFile,
     Upload,
-    make_huge_file,
     one_mebibyte,
 )
 from tests.interop.profile_checks import check_complete, check_reused
@@ -28,8 +27,6 @@ from tests.peers.receipt import Receipt, ReceivedPart
 from tests.peers.servers import Endpoints
 
 pytestmark = pytest.mark.interop
-
-GIBIBYTE = 1 << 30
 
 every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.label)
 
@@ -66,13 +63,6 @@ async def test_second_upload_reuses_the_connection(reception: Reception, tmp_pat
     check_reused(response, secure=reception.target.scheme == "https")
 
 
-@pytest.fixture(scope="module")
-def gibibyte(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HugeFile]:
-    huge = make_huge_file(tmp_path_factory.mktemp("huge"), GIBIBYTE)
-    yield huge
-    huge.path.unlink()
-
-
 def huge_targets() -> Sequence[object]:
     """Each target once, in turn on asyncio and on trio: a gigabyte takes its time."""
     targets = (target for target in TARGETS if target.server not in {"gtlsserver", "upstream"})
@@ -87,7 +77,7 @@ def huge_targets() -> Sequence[object]:
 @pytest.mark.parametrize(("target", "anyio_backend"), huge_targets())
 async def test_gibibyte_arrives_as_it_was_sent(reception: Reception, gibibyte: HugeFile) -> None:
     # nghttpd sends back all it got.
-    limits = trilane.Limits(response_body_bytes=GIBIBYTE + MIB)
+    limits = trilane.Limits(response_body_bytes=gibibyte.size + MIB)
     async with trilane.AsyncClient(
         verify=str(reception.ca), timeout=240.0, limits=limits
     ) as client:
