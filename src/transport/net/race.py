@@ -37,6 +37,7 @@ class AddressRace(Generic[T]):
         self._discard = discard
         self._winners: list[T] = []
         self._running = 0
+        self._defect: Exception | None = None
         self._changed = anyio.Event()
 
     @property
@@ -58,11 +59,13 @@ class AddressRace(Generic[T]):
             raise
         for late in self._winners[1:]:
             self._discard(late)
+        if not self._winners and self._defect is not None:
+            raise self._defect
         return self._winners[0] if self._winners else None
 
     async def _until_due(self) -> bool:
         """Wait until the next address is due; False when the race is over."""
-        while not self._winners:
+        while not self._winners and self._defect is None:
             due_s = self._schedule.next_start_s
             if due_s is None and not self._running:
                 return False
@@ -78,6 +81,8 @@ class AddressRace(Generic[T]):
         except TransportError as error:
             self.failures[address] = error
             self._schedule.failed(address)
+        except Exception as exc:  # noqa: BLE001 - a bug, raised by `run` rather than in a group
+            self._defect = exc
         finally:
             self._running -= 1
             changed, self._changed = self._changed, anyio.Event()

@@ -1,8 +1,9 @@
 """TLS over any byte stream, sans-IO: an `ssl.SSLObject` between two memory buffers.
 
 Only `send` and the handshake wait for the network to take bytes. What falls due while receiving
-(answers to KeyUpdate, alerts) goes out at once if the network takes it, otherwise with the next
-`send`: RFC 8446 §4.6.3 asks no more, and a receiver that waits to write can deadlock with its peer.
+(alerts, refused renegotiations; answers to KeyUpdate, which OpenSSL 3.0 writes with the next data
+anyway) goes out at once if the network takes it, otherwise with the next `send`: RFC 8446 §4.6.3
+asks no more, and a receiver that waits to write can deadlock with its peer.
 """
 
 from __future__ import annotations

@@ -20,15 +20,18 @@ _CERTIFICATE_PROBLEMS = {
     64: "it is for another IP address",
 }
 # By OpenSSL's own words, see `_words`.
-_REASONS = {
+_HANDSHAKE_REASONS = {
     "unsupported protocol": "the peer offers no TLS version that is allowed here",
     "no ciphers available": "no cipher suite is allowed here",
     "tlsv1 alert protocol version": "the peer allows none of our TLS versions",
     "sslv3 alert handshake failure": "the peer found no common cipher, or wants a certificate",
+    "tlsv1 unrecognized name": "the peer does not know this host name",
+}
+# In TLS 1.3 a server judges the client's certificate after the client's handshake is over.
+_REASONS = {
     "tlsv13 alert certificate required": "the peer wants a client certificate",
     "sslv3 alert bad certificate": "the peer refused our client certificate",
     "tlsv1 alert unknown ca": "the peer does not trust our client certificate",
-    "tlsv1 unrecognized name": "the peer does not know this host name",
 }
 # What OpenSSL says of bytes that are no TLS record.
 _NOT_TLS = frozenset(
@@ -61,7 +64,8 @@ def handshake_error(
         return ProtocolUnavailable(f"{host} speaks none of {', '.join(alpn)} (ALPN)")
     if isinstance(exc, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return closed_in_handshake(host)
-    return TlsError(f"TLS handshake with {host} failed: {tls_reason(exc)}")
+    reason = _HANDSHAKE_REASONS.get(_words(exc)) or tls_reason(exc)
+    return TlsError(f"TLS handshake with {host} failed: {reason}")
 
 
 def closed_in_handshake(host: str) -> TlsError:
