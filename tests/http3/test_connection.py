@@ -8,6 +8,7 @@ from collections.abc import Callable
 import anyio
 import pytest
 from aioquic.h3.connection import ErrorCode, FrameType, encode_frame
+from anyio.lowlevel import checkpoint
 
 from tests.http3.pair import ServerSide
 from tests.http3.udp_server import UdpServer, serving
@@ -199,6 +200,39 @@ async def test_cancelling_one_upload_leaves_the_others(
             assert connection.active_requests == 0
             # The peer is told, and a later request works.
             assert (await upload(connection, server.url(), BytesBody(b"x"))).head.status == 200
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 5, 7, 10, 15, 25, 40, 80])
+async def test_cancelling_at_any_await_leaves_the_others(
+    certificates: Certificates, side: Callable[[], ServerSide], steps: int
+) -> None:
+    kept_body = random.Random(steps).randbytes(150_000)
+    with anyio.fail_after(PATIENCE_S):
+        async with (
+            serving(side) as server,
+            Dialling(certificates).connection(server.url()) as connection,
+        ):
+            statuses: list[int] = []
+
+            async def keep() -> None:
+                response = await upload(connection, server.url(), BytesBody(kept_body))
+                statuses.append(response.head.status)
+
+            async def give_up(scope: anyio.CancelScope) -> None:
+                with scope:
+                    await upload(connection, server.url(), BytesBody(bytes(150_000)))
+
+            async with anyio.create_task_group() as tasks:
+                scope = anyio.CancelScope()
+                tasks.start_soon(keep)
+                tasks.start_soon(give_up, scope)
+                for _ in range(steps):
+                    await checkpoint()
+                scope.cancel()
+            assert statuses == [200]
+            assert kept_body in {bytes(r.body) for r in server.sides[0].requests.values()}
+            assert connection.active_requests == 0
+            assert connection.is_alive()
 
 
 async def test_every_waiter_gets_the_reason_of_a_close(

@@ -10,6 +10,7 @@ from aioquic.tls import Epoch
 from tests.http3.conftest import MakePair
 from tests.http3.pair import Pair, Upload
 from trilane.transport.net.memory_datagram import LinkConditions
+from trilane.transport.protocols import http3
 from trilane.transport.protocols.events import BodyAcked, HeadReceived, ResponseEnded
 from trilane.transport.protocols.http3 import SEND_HIGH_BYTES
 
@@ -128,8 +129,9 @@ def test_many_uploads_share_a_connection(make_pair: MakePair) -> None:
         assert bytes(pair.server.requests[sending.stream_id].body) == bodies[n]
 
 
-def test_keys_are_updated_on_the_way(make_pair: MakePair) -> None:
-    pair = make_pair(key_update_packets=50)
+def test_keys_are_updated_on_the_way(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http3, "KEY_UPDATE_PACKETS", 50)
+    pair = make_pair()
     body = random_body(400_000, 1)
     sending = Upload(pair, body)
     phases: list[int] = []

@@ -14,6 +14,7 @@ from typing import Literal
 import anyio
 import pytest
 from aioquic.tls import CipherSuite, SessionTicket
+from anyio.lowlevel import checkpoint
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.http3.pair import ServerSide
@@ -127,6 +128,26 @@ async def test_an_address_without_a_route(certificates: Certificates) -> None:
     # The kernel refuses to connect a socket to the broadcast address.
     with anyio.fail_after(PATIENCE_S), pytest.raises(ConnectError, match=r"255\.255"):
         await Dialling(certificates).dial("https://255.255.255.255:4433/")
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17])
+async def test_cancelling_a_dial_at_any_await_leaves_nothing_open(
+    certificates: Certificates, steps: int
+) -> None:
+    async def dial(dialling: Dialling, url: str, scope: anyio.CancelScope) -> None:
+        with scope:
+            connection = await dialling.dial(url)
+            await connection.aclose()
+
+    with anyio.fail_after(PATIENCE_S):
+        async with serving(serve_with(certificates.server)) as server:
+            with no_leaked_descriptors():
+                async with anyio.create_task_group() as tasks:
+                    scope = anyio.CancelScope()
+                    tasks.start_soon(dial, Dialling(certificates), server.url(), scope)
+                    for _ in range(steps):
+                        await checkpoint()
+                    scope.cancel()
 
 
 # --- addresses --------------------------------------------------------------------------------

@@ -5,11 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from aioquic._buffer import Buffer
 from aioquic.h3.connection import ErrorCode, FrameType, encode_frame
-from aioquic.quic.packet import QuicErrorCode
+from aioquic.quic.packet import (
+    QuicErrorCode,
+    encode_quic_version_negotiation,
+    pull_quic_header,
+)
 
 from tests.http3.conftest import MakePair
-from tests.http3.pair import CLIENT, SERVER, Pair, Upload, upload_head
+from tests.http3.pair import (
+    CLIENT,
+    SERVER,
+    Pair,
+    Upload,
+    client_configuration,
+    make_machine,
+    upload_head,
+)
+from tests.peers.certificates import Certificates
 from trilane.transport.errors import InvalidHeader
 from trilane.transport.message import Headers
 from trilane.transport.net.memory_datagram import LinkConditions
@@ -491,6 +505,42 @@ def test_a_stateless_reset_is_recognised(make_pair: MakePair) -> None:
     assert cause is not None
     assert cause.kind is CloseKind.FORGOTTEN
     assert pair.machine.transmit(pair.now_s) == []
+
+
+@pytest.mark.parametrize("step", ["receive_datagram", "datagrams_to_send", "handle_timer"])
+def test_a_bug_of_the_library_ends_the_connection_only(
+    make_pair: MakePair, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    pair = make_pair()
+    begin_upload(pair)
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise AssertionError("impossible")
+
+    monkeypatch.setattr(pair.machine.quic, step, fail)
+    pair.run(lambda: saw(pair, ConnectionTerminated))
+
+    [ended] = pair.of_kind(ConnectionTerminated)
+    assert "impossible" in ended.reason
+    assert pair.machine.transmit(pair.now_s) == []
+
+
+def test_version_negotiation_without_a_common_version(certificates: Certificates) -> None:
+    machine = make_machine(client_configuration(certificates))
+    machine.connect(SERVER, 1.0)
+    [initial] = machine.transmit(1.0)
+    header = pull_quic_header(Buffer(data=initial.data), host_cid_length=8)
+    answer = encode_quic_version_negotiation(
+        source_cid=header.destination_cid,
+        destination_cid=header.source_cid,
+        supported_versions=[0x1A2A3A4A],
+    )
+    [ended] = machine.receive_datagram(answer, SERVER, 1.1)
+
+    assert isinstance(ended, ConnectionTerminated)
+    assert machine.close_cause is not None
+    assert machine.close_cause.kind is CloseKind.UNAVAILABLE
+    assert machine.next_timer_s() is None
 
 
 def test_close_says_goodbye(make_pair: MakePair) -> None:

@@ -53,7 +53,7 @@ SEND_FLOOR_BYTES = 256 * 1024
 REFILL_BYTES = 128 * 1024
 #: Probe timeouts in a row that make full-sized datagrams suspect (RFC 8899 §4.3, a black hole).
 BLACK_HOLE_PTOS = 3
-#: RFC 9001 §6.6 allows 2**23 packets per AES-GCM key.
+#: Packets sent with one key before it is updated; RFC 9001 §6.6 allows 2**23 with AES-GCM.
 KEY_UPDATE_PACKETS = 2**22
 
 _ALWAYS_DUE_S = float("-inf")
@@ -87,7 +87,6 @@ class Http3Machine:
         response_head_bytes: int,
         on_ticket: SessionTicketHandler | None = None,
         on_token: Callable[[bytes], None] | None = None,
-        key_update_packets: int = KEY_UPDATE_PACKETS,
     ) -> None:
         """Prepare a connection.
 
@@ -98,7 +97,6 @@ class Http3Machine:
             response_head_bytes: a larger response head is refused.
             on_ticket: takes TLS session tickets for later connections.
             on_token: takes address validation tokens (RFC 9000 §8.1.3) for later connections.
-            key_update_packets: packets sent with one key before it is updated.
         """
         self.quic = QuicConnection(
             configuration=configuration,
@@ -117,7 +115,6 @@ class Http3Machine:
         self._datagram_bytes = max_datagram_bytes
         self._may_grow = True
         self._head_limit_bytes = response_head_bytes
-        self._key_update_packets = key_update_packets
         self._key_since_packet = 0
 
     # --- the handshake ------------------------------------------------------------------------
@@ -165,6 +162,7 @@ class Http3Machine:
             self._receiver.h3.send_headers(stream_id, request_fields(head), end_stream=end)
         except ValueError as exc:
             # QPACK's encoder takes names and values of up to 65 535 bytes.
+            self._receiver.h3.drop(stream_id)
             raise InvalidHeader(f"HTTP/3 cannot carry a header field: {exc}") from exc
         sender = private.send_half(self.quic, stream_id)
         stream = self._streams[stream_id] = RequestStream(stream_id, head, sender, end=end)
@@ -357,7 +355,7 @@ class Http3Machine:
 
     def _update_keys(self) -> None:
         sent = private.next_packet_number(self.quic)
-        if sent - self._key_since_packet >= self._key_update_packets and private.may_update_keys(
+        if sent - self._key_since_packet >= KEY_UPDATE_PACKETS and private.may_update_keys(
             self.quic, since_packet=self._key_since_packet
         ):
             self.quic.request_key_update()
