@@ -13,6 +13,7 @@ from tests.http2.scripted_server import H2Server, Upload, connected
 from trilane.transport.config import Limits, Timeouts
 from trilane.transport.connections.connection import ConnectionState
 from trilane.transport.connections.http2 import Http2Connection
+from trilane.transport.connections.multiplexed import LINGER_S
 from trilane.transport.errors import ReadTimeout, ResponseTooLarge, WriteTimeout
 from trilane.transport.net.memory import Link
 from trilane.transport.profile.moments import Moment
@@ -86,6 +87,24 @@ async def test_an_early_413_ends_a_blocked_upload(*, reset: bool) -> None:
         await assert_usable(connection, server)
 
 
+async def test_a_complete_200_to_a_body_nobody_takes_gives_the_body_up() -> None:
+    upload = Upload(10_000_000)
+    async with connected(window=0) as (connection, server):
+
+        def accept_unread(event: Event) -> None:
+            if isinstance(event, RequestReceived):
+                server.respond(event.stream_id, 200, b"enough")
+
+        server.on_event = accept_unread
+        with anyio.fail_after(LINGER_S + 2):
+            response = await upload.run(connection)
+        assert (response.head.status, response.body) == (200, b"enough")
+        assert not upload.leg.upload_complete
+        await server.wait_for(lambda: 1 in server.resets)
+        assert server.resets[1] == ErrorCodes.NO_ERROR
+        await assert_usable(connection, server)
+
+
 async def test_an_early_413_in_the_middle_stops_the_upload() -> None:
     upload = Upload(50_000_000)
     async with connected() as (connection, server):
@@ -98,7 +117,7 @@ async def test_an_early_413_in_the_middle_stops_the_upload() -> None:
         server.on_event = refuse
         response = await upload.run(connection)
         assert (response.head.status, response.body) == (413, b"too large")
-        assert 0 < upload.leg.body_sent_bytes < 3_000_000
+        assert upload.leg.body_sent_bytes < 3_000_000
         await assert_usable(connection, server)
 
 

@@ -12,6 +12,7 @@ from trilane.transport.protocols.events import (
     StreamReset,
     StreamWritable,
 )
+from trilane.transport.protocols.http2_core import TURN_BYTES
 from trilane.transport.protocols.http2_queue import HIGH_BYTES
 
 
@@ -95,6 +96,26 @@ def test_writable_is_said_once_and_only_to_those_who_asked() -> None:
     client.receive(client.peer.settings({SettingCodes.INITIAL_WINDOW_SIZE: 10}))
     client.receive(client.peer.window_update(asked, 10))
     assert client.saw(StreamWritable) == [StreamWritable(asked)]
+
+
+def test_only_as_many_are_woken_as_the_shared_window_serves() -> None:
+    client = Client({SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20})
+    streams = [client.begin() for _ in range(10)]
+    client.machine.send_body(streams[0], bytes(65535), end=False)
+    client.flush()
+    assert [client.machine.send_budget(stream_id) for stream_id in streams] == [0] * 10
+    client.receive(client.peer.window_update(0, TURN_BYTES + 1))
+    assert client.saw(StreamWritable) == [StreamWritable(each) for each in streams[:2]]
+    client.receive(client.peer.ping())
+    assert len(client.saw(StreamWritable)) == 2
+    # Who was woken and leaves, or needs less, gives way to the next.
+    client.machine.reset_stream(streams[0])
+    client.flush()
+    assert client.machine.send_budget(streams[1]) == TURN_BYTES + 1
+    client.machine.send_body(streams[1], b"little", end=True)
+    client.flush()
+    woken = [event.stream_id for event in client.saw(StreamWritable)]
+    assert woken == streams[:3]
 
 
 def test_the_peers_stream_limit() -> None:

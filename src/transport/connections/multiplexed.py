@@ -160,8 +160,7 @@ class MultiplexedConnection(Connection):
             return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._send_body, stream, reader)
-            while not stream.sending_over:
-                await stream.changed.wait()
+            await stream.sending_done.wait()
             tasks.cancel_scope.cancel()
 
     async def _send_body(self, stream: RequestStream, reader: BodyReader) -> None:
@@ -203,6 +202,9 @@ class MultiplexedConnection(Connection):
 
     async def _wait_writable(self, stream: RequestStream) -> None:
         idle_s = LINGER_S if stream.ended else stream.exchange.timeouts.write_idle_s
+        if idle_s is None:
+            await stream.changed.wait()
+            return
         with anyio.move_on_after(idle_s) as scope:
             await stream.changed.wait()
         if not scope.cancelled_caught:
@@ -210,6 +212,7 @@ class MultiplexedConnection(Connection):
         if not stream.ended:
             raise WriteTimeout(f"the peer took no byte of the request for {idle_s} s")
         stream.stop_sending = True
+        stream.wake()
 
     async def _wait_response(self, stream: RequestStream) -> None:
         """Wait until the response is complete; meanwhile watch for the acknowledgement."""

@@ -34,6 +34,7 @@ class RequestStream:
         "head",
         "ledger",
         "received_events",
+        "sending_done",
         "stop_sending",
         "stream_id",
         "trailers",
@@ -53,6 +54,8 @@ class RequestStream:
         self.error: TransportError | None = None
         self.got_interim = False
         self.stop_sending = False
+        self.sending_done = anyio.Event()
+        """`sending_over`, to wait for; seen by `wake`."""
         self.body_queued = 0
         self.body_sent = 0
         self.end_queued = not has_body
@@ -79,6 +82,8 @@ class RequestStream:
 
     def wake(self) -> None:
         """Let everyone who waits look again."""
+        if self.sending_over:
+            self.sending_done.set()
         changed, self.changed = self.changed, anyio.Event()
         changed.set()
 

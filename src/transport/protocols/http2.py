@@ -64,10 +64,7 @@ class Http2Machine:
 
     def send_budget(self, stream_id: int) -> int:
         """Body bytes that may be passed to `send_body` now; 0 means wait for StreamWritable."""
-        budget = self._core.budget(stream_id)
-        if budget == 0:
-            self._core.starve(stream_id)
-        return budget
+        return self._core.ask_budget(stream_id)
 
     def send_body(self, stream_id: int, data: Buffer, *, end: bool) -> None:
         """Queue body bytes (copied), at most `send_budget`; `end` marks the last call.

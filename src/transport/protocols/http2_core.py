@@ -21,6 +21,8 @@ from .http2_queue import OutChunk, OutQueue
 STREAM_WINDOW_BYTES = 4 * 1024 * 1024
 CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
 _DEFAULT_WINDOW_BYTES = 65535
+#: What a stream is expected to send at a time while others wait.
+TURN_BYTES = 64 * 1024
 
 
 class StreamRecord:
@@ -77,6 +79,8 @@ class Http2Core:
         """The connection has ended: nothing is read, nothing new is sent."""
         # Streams whose budget was asked for and found empty, the longest waiting first.
         self._starved: dict[int, None] = {}
+        # Streams that were told of their budget and have not asked for it yet.
+        self._promised: set[int] = set()
         self.h2.initiate_connection()
         self.h2.increment_flow_control_window(CONNECTION_WINDOW_BYTES - _DEFAULT_WINDOW_BYTES)
         self.queue.push(OutChunk(0, self.h2.data_to_send()))
@@ -90,7 +94,7 @@ class Http2Core:
     def forget(self, stream_id: int) -> None:
         """Drop what is kept about a stream."""
         self.records.pop(stream_id, None)
-        self._starved.pop(stream_id, None)
+        self._stop_waiting(stream_id)
 
     def budget(self, stream_id: int) -> int:
         """Body bytes that may be queued for a stream; never negative."""
@@ -101,18 +105,33 @@ class Http2Core:
         window = self.h2.local_flow_control_window(stream_id)
         return max(0, min(window, self.queue.room_bytes))
 
-    def starve(self, stream_id: int) -> None:
-        """Note that someone waits for the stream's budget to rise."""
-        self._starved[stream_id] = None
+    def ask_budget(self, stream_id: int) -> int:
+        """`budget`; when it is 0, the stream counts as waiting for it to rise."""
+        budget = self.budget(stream_id)
+        self._promised.discard(stream_id)
+        if budget == 0 and stream_id in self.open:
+            self._starved[stream_id] = None
+        return budget
 
     def wake_starved(self) -> None:
-        """Say `StreamWritable` for each starved stream that has a budget now."""
+        """Say `StreamWritable` to as many starved streams as what all share is enough for.
+
+        Waking them all for a window that one of them empties costs a turn of each: with a hundred
+        uploads that was most of the work. Who is woken has a turn's worth promised until it asks.
+        """
         if not self._starved:
             return
-        writable = [stream_id for stream_id in self._starved if self.budget(stream_id) > 0]
-        for stream_id in writable:
-            del self._starved[stream_id]
-            self.events.append(StreamWritable(stream_id))
+        shared = min(self.h2.outbound_flow_control_window, self.queue.room_bytes)
+        spare = shared - sum(min(self.budget(each), TURN_BYTES) for each in self._promised)
+        for stream_id in list(self._starved):
+            if spare <= 0:
+                return
+            budget = self.budget(stream_id)
+            if budget > 0:
+                spare -= min(budget, TURN_BYTES)
+                del self._starved[stream_id]
+                self._promised.add(stream_id)
+                self.events.append(StreamWritable(stream_id))
 
     def reset(self, stream_id: int, code: ErrorCodes) -> None:
         """Send RST_STREAM and finish the stream; nothing when it is closed already."""
@@ -128,7 +147,7 @@ class Http2Core:
         """Nothing more happens on the stream; what waits of its body is dropped."""
         record.over = True
         self.open.discard(record.stream_id)
-        self._starved.pop(record.stream_id, None)
+        self._stop_waiting(record.stream_id)
         dropped = self.queue.drop_body(record.stream_id)
         h2_private.return_connection_window(self.h2, dropped)
 
@@ -150,6 +169,10 @@ class Http2Core:
         self.over = True
         self.queue.drop_body()
         self.queue.push(OutChunk(0, goaway_frame(code, debug)))
+
+    def _stop_waiting(self, stream_id: int) -> None:
+        self._starved.pop(stream_id, None)
+        self._promised.discard(stream_id)
 
     def terminated(self, event: ConnectionTerminated) -> None:
         """The connection has ended for the reason given."""
