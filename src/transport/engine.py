@@ -6,6 +6,7 @@ The only module that knows the whole way; each step is somebody else's.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -38,6 +39,7 @@ from .pool import DialFailed, Lease, Pool
 from .profile.moments import Moment
 from .profile.profile import fold
 from .profile.recorder import Leg, Recorder
+from .slots import Slots
 
 logger = logging.getLogger("trilane")
 
@@ -70,7 +72,7 @@ class Engine:
             self._memory.recall(await to_thread.run_sync(load_alternatives, self._alt_svc_path))
         self._stack = stack = AsyncExitStack()
         tasks = await stack.enter_async_context(anyio.create_task_group())
-        self._slots = anyio.CapacityLimiter(self._limits.parallel_requests)
+        self._slots = Slots(self._limits.parallel_requests, time.monotonic_ns)
         connector = Connector(tasks, self._memory, self._tls, self._quic, self._limits)
         self._pool = Pool(tasks, connector, self._memory, self._limits, anyio.current_time)
         connector.on_late_connection = self._pool.add
@@ -140,23 +142,20 @@ class Engine:
     @asynccontextmanager
     async def _slot(self, call: Call, recorder: Recorder) -> AsyncIterator[None]:
         """Hold one of the parallel slots; waiting for it is what the queue moments mean."""
-        borrower = object()
         recorder.queue_start = recorder.queue_end = recorder.now()
-        try:
-            self._slots.acquire_on_behalf_of_nowait(borrower)
-        except anyio.WouldBlock:
-            with anyio.move_on_after(call.timeouts.pool_s) as timer:
-                await self._slots.acquire_on_behalf_of(borrower)
-            recorder.queue_end = recorder.now()
-            if timer.cancelled_caught:
+        if not self._slots.take_nowait():
+            recorder.queue_end = None
+            with anyio.move_on_after(call.timeouts.pool_s):
+                recorder.queue_end = await self._slots.take()
+            if recorder.queue_end is None:
                 raise PoolTimeout(
                     f"none of the {self._limits.parallel_requests} slots "
                     f"became free within {call.timeouts.pool_s} s"
-                ) from None
+                )
         try:
             yield
         finally:
-            self._slots.release_on_behalf_of(borrower)
+            self._slots.give_back()
 
     async def _leg(self, call: Call, recorder: Recorder, *, is_redirect: bool) -> Outcome:
         """One request on the wire, and its retries."""
