@@ -18,7 +18,7 @@ from typing import cast
 
 from ..transport.config import Preference, Timeouts
 from ..transport.errors import UsageError
-from ..transport.form import FormInput
+from ..transport.form import FormValue
 from .calls import UploadOptions
 from .client_options import CertInput, ProtocolInput, VerifyInput, preference_of, refuse_proxy
 from .delivery import Callbacks
@@ -151,8 +151,9 @@ def _upload_options(given: Mapping[str, object]) -> UploadOptions:
     )
     return UploadOptions(
         name=cast("str", given["name"]),
-        form=cast("FormInput", given.get("formData", {})),
-        headers=cast("Mapping[str, str]", given.get("header", {})),
+        # Copies: the caller may go on to change its own.
+        form=dict(cast("Mapping[str, FormValue]", given.get("formData", {}))),
+        headers=dict(cast("Mapping[str, str]", given.get("header", {}))),
         filename=cast("str | None", given.get("fileName")),
         content_type=cast("str | None", given.get("fileType")),
         protocol=preference_of(cast("ProtocolInput", given.get("protocol", "auto")), flags),
