@@ -74,6 +74,11 @@ class TestReader:
         self.closed = True
 
 
+def body_of(size: int) -> TestBody | None:
+    """A body of some size; none at all for 0."""
+    return TestBody(b"x" * size) if size else None
+
+
 @dataclass
 class Sending:
     """One exchange to be made, and what was told about it."""
