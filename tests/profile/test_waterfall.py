@@ -185,7 +185,6 @@ def test_facts_name_protocol_peer_reuse_and_lost_attempts_without_control_charac
     text = waterfall_text(profile_of(), 200)
     assert "http/1.1, 127.0.0.1:8443, new connection, status 200" in text
     assert "tcp to [::1]:8443 failed after 1.0 ms: refused ?[31m by peer" in text
-    assert "2 connection attempts" in text
     assert "\x1b" not in text
     assert "reused connection" in waterfall_text(profile_of(reused=True))
 

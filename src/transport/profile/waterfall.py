@@ -175,7 +175,9 @@ def _lines(titled: Sequence[tuple[str, Profile]], width: int) -> Iterator[_Line]
 
 
 def _span_ns(profile: Profile, bars: Sequence[Bar]) -> int:
-    return max((bar.end_ns for bar in bars), default=profile.invoke_start) - profile.invoke_start
+    """How long it lasted, as far as is known: a failed attempt may be the last thing that was."""
+    ends = [bar.end_ns for bar in bars] + [attempt.end for attempt in profile.attempts]
+    return max(ends, default=profile.invoke_start) - profile.invoke_start
 
 
 def _bar_line(bar: Bar, origin_ns: Ns, span_ns: int, bar_area: int, cell: str) -> _Line:
@@ -229,8 +231,6 @@ def _traffic_facts(profile: Profile) -> Iterator[str]:
     rate = upload_rate_bytes_per_s(profile)
     if rate is not None:
         yield f"upload {size_text(rate)}/s"
-    if len(profile.attempts) > 1:
-        yield f"{len(profile.attempts)} connection attempts"
 
 
 def _address(host: str, port: int) -> str:

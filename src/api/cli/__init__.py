@@ -1,0 +1,1 @@
+"""The command `trilane`: upload, demo and serve."""

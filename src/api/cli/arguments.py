@@ -1,0 +1,230 @@
+"""The command line as values: what each command was asked to do."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal
+
+from ..receiver.switches import SWITCH_HELP
+
+Backend = Literal["asyncio", "trio"]
+Protocol = Literal["auto", "http/1.1", "h3"]
+NameAndValue = tuple[str, str]
+
+_SERVE_PORT = 8443
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadArguments:
+    """`trilane upload`."""
+
+    url: str
+    file: str
+    """A path, or `-` for standard input."""
+    name: str = "file"
+    form: tuple[NameAndValue, ...] = ()
+    headers: tuple[NameAndValue, ...] = ()
+    protocol: Protocol = "auto"
+    http3: bool = False
+    """Race h3 against TCP."""
+    verify: bool | str = True
+    cert: str | tuple[str, str] | None = None
+    timeout_s: float | None = 60.0
+    count: int = 1
+    json: bool = False
+    progress: bool = True
+    fail: bool = False
+    backend: Backend = "asyncio"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoArguments:
+    """`trilane demo`."""
+
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeArguments:
+    """`trilane serve`."""
+
+    port: int = _SERVE_PORT
+    cleartext_port: int | None = None
+    backend: Backend = "asyncio"
+
+
+Arguments = UploadArguments | DemoArguments | ServeArguments
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> Arguments:
+    """Read a command line (without the program's name); `sys.argv` when None.
+
+    Raises:
+        SystemExit: with status 2 when it is wrong, 0 when it asked for help; the text is printed.
+    """
+    parser = _Parser(prog="trilane", description="Upload files over HTTP/1.1, HTTP/2 and HTTP/3.")
+    parser.add_argument("--version", action="version", version=f"trilane {version('trilane')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    upload = commands.add_parser(
+        "upload",
+        help="send a file as multipart/form-data and show what happened when",
+        epilog="Exit status: 0 a response came, 22 it was 400 or more (with --fail), 1 none came, "
+        "2 wrong usage, 130 interrupted. Honours SSLKEYLOGFILE, QLOGDIR and NO_COLOR.",
+    )
+    _add_upload(upload)
+    demo = commands.add_parser(
+        "demo", help="upload over all three protocols to a receiver on this machine"
+    )
+    demo.add_argument("file", nargs="?", metavar="FILE", help="default: 16 MiB of random bytes")
+    serve = commands.add_parser(
+        "serve",
+        help="run the built-in receiver on loopback, to try uploads against",
+        epilog=_switch_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_serve(serve)
+    given = parser.parse_args(argv)
+    if given.command == "upload":
+        return _upload_arguments(given, upload)
+    if given.command == "demo":
+        return DemoArguments(file=given.file)
+    return ServeArguments(
+        port=given.port, cleartext_port=given.cleartext_port, backend=_backend(given)
+    )
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes no abbreviated options: a later release may add one that makes them ambiguous."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options, allow_abbrev=False)  # type: ignore[arg-type]
+
+
+def _add_upload(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("url", metavar="URL")
+    add("file", metavar="FILE", help="a path, or - for standard input")
+    add("--name", default="file", help="name of the form field that holds the file (file)")
+    add(
+        *("-F", "--form"),
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        type=_form_field,
+        help="a text field beside the file; VALUE is sent as it is ('@' means nothing here)",
+    )
+    add(
+        *("-H", "--header"),
+        metavar="'NAME: VALUE'",
+        action="append",
+        default=[],
+        type=_header,
+        help="a request header; 'NAME;' sends it without a value",
+    )
+    _add_protocol(parser.add_mutually_exclusive_group())
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument("--cacert", metavar="PEM", help="trust the authorities in this file")
+    trust.add_argument("-k", "--insecure", action="store_true", help="trust any certificate")
+    add("--cert", metavar="PEM", help="client certificate (and its key, without --key)")
+    add("--key", metavar="PEM", help="key of the client certificate")
+    add("-x", "--proxy", metavar="PROXY", help="not supported yet")
+    add("--timeout", metavar="MS", type=_milliseconds, default=60.0, help="0 for none (60000)")
+    add("-n", "--count", type=_count, default=1, help="upload so many times, one after the other")
+    add("--json", action="store_true", help="print one JSON object per upload, nothing else")
+    add("--no-progress", action="store_true", help="show no progress bar")
+    add("-f", "--fail", action="store_true", help="exit with 22 when the status is 400 or more")
+    add("--trio", action="store_true", help="run on trio instead of asyncio")
+
+
+def _add_protocol(group: argparse._MutuallyExclusiveGroup) -> None:
+    for flag, text in (
+        ("--http1.1", "HTTP/1.1, nothing else"),
+        ("--http2", "HTTP/2 where the server offers it, else HTTP/1.1 (default)"),
+        ("--http3", "HTTP/3 raced against HTTP/2 and HTTP/1.1"),
+        ("--http3-only", "HTTP/3, nothing else"),
+    ):
+        group.add_argument(flag, dest="http", action="store_const", const=flag, help=text)
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--port", type=_port, default=_SERVE_PORT, help=f"0 for a free one ({_SERVE_PORT})")
+    add("--cleartext-port", type=_port, metavar="PORT", help="serve http:// on this port too")
+    add("--trio", action="store_true", help="run on trio instead of asyncio")
+
+
+def _switch_epilog() -> str:
+    width = max(map(len, SWITCH_HELP))
+    rows = "\n".join(f"  {switch:<{width}}  {text}" for switch, text in SWITCH_HELP.items())
+    return f"query parameters of a request, as in /upload?delay=500&status=413:\n{rows}"
+
+
+def _upload_arguments(
+    given: argparse.Namespace, parser: argparse.ArgumentParser
+) -> UploadArguments:
+    if given.proxy is not None:
+        parser.error("-x/--proxy is not supported yet")
+    if given.key is not None and given.cert is None:
+        parser.error("--key needs --cert")
+    protocols: dict[str | None, Protocol] = {"--http1.1": "http/1.1", "--http3-only": "h3"}
+    return UploadArguments(
+        url=given.url,
+        file=given.file,
+        name=given.name,
+        form=tuple(given.form),
+        headers=tuple(given.header),
+        protocol=protocols.get(given.http, "auto"),
+        http3=given.http == "--http3",
+        verify=given.cacert or not given.insecure,
+        cert=given.cert if given.key is None else (given.cert, given.key),
+        timeout_s=given.timeout or None,
+        count=given.count,
+        json=given.json,
+        progress=not (given.no_progress or given.json),
+        fail=given.fail,
+        backend=_backend(given),
+    )
+
+
+def _backend(given: argparse.Namespace) -> Backend:
+    return "trio" if given.trio else "asyncio"
+
+
+def _form_field(text: str) -> NameAndValue:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return key, value
+
+
+def _header(text: str) -> NameAndValue:
+    name, colon, value = text.partition(":")
+    if colon and name.strip() and value.strip():
+        return name.strip(), value.strip()
+    if not colon and text.endswith(";") and text[:-1].strip():
+        return text[:-1].strip(), ""
+    raise argparse.ArgumentTypeError(f"{text!r} is not 'NAME: VALUE' (nor 'NAME;')")
+
+
+def _milliseconds(text: str) -> float:
+    """Seconds."""
+    return _number(text, 0, 2**31) / 1000
+
+
+def _count(text: str) -> int:
+    return _number(text, 1, 2**31)
+
+
+def _port(text: str) -> int:
+    return _number(text, 0, 65535)
+
+
+def _number(text: str, lowest: int, highest: int) -> int:
+    if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a whole number from {lowest} to {highest}"
+        )
+    return int(text)
