@@ -55,7 +55,7 @@ async def test_a_slow_link_that_moves_is_left_alone(size: int) -> None:
 
 async def test_a_slow_source_is_not_a_slow_peer() -> None:
     class Slow(TestBody):
-        async def open() -> TestReader:
+        async def open(self) -> TestReader:
             return SlowReader()
 
     class SlowReader(TestReader):
