@@ -56,7 +56,7 @@ async def test_a_slow_link_that_moves_is_left_alone(size: int) -> None:
 async def test_a_slow_source_is_not_a_slow_peer() -> None:
     class Slow(TestBody):
         async def open(self) -> TestReader:
-            return SlowReader()
+            return SlowReader(self)
 
     class SlowReader(TestReader):
         async def readinto(self, buffer: memoryview) -> int:
