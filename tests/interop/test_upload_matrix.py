@@ -19,6 +19,7 @@ from tests.interop.cases import (
     Case,
     HugeFile,
     Upload,
+    async_iterator_without_length,
     one_mebibyte,
 )
 from tests.interop.profile_checks import check_complete, check_reused
@@ -27,6 +28,12 @@ from tests.peers.receipt import Receipt, ReceivedPart
 from tests.peers.servers import Endpoints
 
 pytestmark = pytest.mark.interop
+
+NOT_TO_BE_EXPECTED = {
+    # The quic-go of Caddy 2.6.2 takes a request without Content-Length for one without a body;
+    # libcurl's uploads meet the same fate.
+    (Target("caddy", "https", "h3"), async_iterator_without_length),
+}
 
 every_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.label)
 
@@ -37,8 +44,16 @@ def reception(request: pytest.FixtureRequest, target: Target) -> Reception:
     return Reception(target, endpoints)
 
 
-@every_target
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def small_uploads() -> Sequence[object]:
+    return [
+        pytest.param(target, case, id=f"{case.__name__}-{target.label}")
+        for target in TARGETS
+        for case in CASES
+        if (target, case) not in NOT_TO_BE_EXPECTED
+    ]
+
+
+@pytest.mark.parametrize(("target", "case"), small_uploads())
 async def test_upload_arrives_as_it_was_sent(
     reception: Reception, case: Case, tmp_path: Path
 ) -> None:

@@ -138,6 +138,15 @@ def test_receiver_reads_chunked_bodies_and_hides_nothing(upstream: Endpoints) ->
     assert ("X-Seen", "yes") in receipt.headers
 
 
+def test_broken_multipart_is_refused(
+    upstream: Endpoints, post: Callable[..., CurlResponse]
+) -> None:
+    response = post(upstream.url("http"), HTTP1, BODY[:-10])
+
+    assert response.status == 400
+    assert b"closing boundary" in response.body
+
+
 def test_switches_change_the_answer(upstream: Endpoints, post: Callable[..., CurlResponse]) -> None:
     response = post(upstream.url("http", "/x?status=307&location=/there&body_bytes=5"), HTTP1)
 

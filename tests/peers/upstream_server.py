@@ -54,7 +54,13 @@ class ReceiptHandler(BaseHTTPRequestHandler):
                 for _ in self._body():
                     pass
             return
-        receipt = self._receive()
+        try:
+            receipt = self._receive()
+        except ValueError as exc:
+            # Not multipart after all: say so, and do not look for another request in the rest.
+            self.send_error(400, explain=str(exc))
+            self.close_connection = True
+            return
         if "delay_s" in switches:
             time.sleep(float(switches["delay_s"]))
         self._respond(receipt, switches)
