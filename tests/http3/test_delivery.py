@@ -12,7 +12,7 @@ from tests.http3.pair import Pair, Upload
 from trilane.transport.net.memory_datagram import LinkConditions
 from trilane.transport.protocols import http3
 from trilane.transport.protocols.events import BodyAcked, HeadReceived, ResponseEnded
-from trilane.transport.protocols.http3 import SEND_HIGH_BYTES
+from trilane.transport.protocols.http3_buffer import SEND_HIGH_BYTES
 
 ROUGH = LinkConditions(delay_s=0.010, jitter_s=0.004, loss=0.03, duplication=0.02)
 

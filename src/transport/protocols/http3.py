@@ -28,29 +28,19 @@ from ..facts import TlsFacts
 from ..message import RequestHead
 from . import aioquic_private as private
 from .events import (
-    BodyAcked,
     ConnectionTerminated,
     Event,
     HandshakeCompleted,
     StreamLimitChanged,
-    StreamWritable,
 )
 from .fields import request_fields
+from .http3_buffer import report_progress, room_for
 from .http3_close import FORGOTTEN, CloseCause, CloseKind, explain
 from .http3_frames import H3_NO_ERROR, H3_REQUEST_CANCELLED, data_frame_header
 from .http3_receiver import Http3Receiver
 from .http3_stream import RequestStream
 from .machine import Address, Datagram, StreamTotals
 
-#: What one request may keep buffered until it is acknowledged: enough for 320 Mbit/s at 50 ms.
-SEND_HIGH_BYTES = 2 * 1024 * 1024
-#: What all requests of a connection share; many requests get less each, but never less than a
-#: quarter of a MiB, so that none starves.
-SEND_TOTAL_BYTES = 16 * 1024 * 1024
-SEND_FLOOR_BYTES = 256 * 1024
-#: After the buffer was full, at least this much room makes `StreamWritable`: fewer wake-ups, and
-#: still refilled long before the buffer runs dry.
-REFILL_BYTES = 128 * 1024
 #: Probe timeouts in a row that make full-sized datagrams suspect (RFC 8899 §4.3, a black hole).
 BLACK_HOLE_PTOS = 3
 #: Packets sent with one key before it is updated; RFC 9001 §6.6 allows 2**23 with AES-GCM.
@@ -175,7 +165,7 @@ class Http3Machine:
         stream = self._streams.get(stream_id)
         if stream is None or not self._can_send(stream):
             return 0
-        room = self._room(stream)
+        room = room_for(stream, len(self._streams))
         if room <= 0:
             stream.starved = True
         return 0 if stream.starved else room
@@ -348,11 +338,6 @@ class Http3Machine:
         over = self.close_cause is not None or stream.end_queued
         return not over and not stream.sender.was_reset
 
-    def _room(self, stream: RequestStream) -> int:
-        share = SEND_TOTAL_BYTES // len(self._streams)
-        high = max(SEND_FLOOR_BYTES, min(SEND_HIGH_BYTES, share))
-        return high - stream.sender.buffered_bytes
-
     def _update_keys(self) -> None:
         sent = private.next_packet_number(self.quic)
         if sent - self._key_since_packet >= KEY_UPDATE_PACKETS and private.may_update_keys(
@@ -365,7 +350,7 @@ class Http3Machine:
         """Everything that follows from what was just put in, acknowledgements first."""
         events, self._pending = self._pending, []
         for stream in self._streams.values():
-            _progress(stream, self._room(stream), events)
+            report_progress(stream, room_for(stream, len(self._streams)), events)
         with self._guarded():
             while (event := self.quic.next_event()) is not None:
                 events.extend(self._translate(event, now_s))
@@ -417,15 +402,3 @@ class Http3Machine:
         except Exception as exc:  # noqa: BLE001  # a library's bug must end one connection only
             self._broken = True
             self._terminate(CloseCause(CloseKind.INTERNAL, f"aioquic failed: {exc!r}"))
-
-
-def _progress(stream: RequestStream, room: int, events: list[Event]) -> None:
-    """Report what was newly acknowledged, and room that a full buffer has again."""
-    sender = stream.sender
-    offset, finished = sender.acked_offset, sender.end_acked
-    if offset > stream.acked_offset or finished is not stream.end_acked:
-        stream.acked_offset, stream.end_acked = offset, finished
-        events.append(BodyAcked(stream.stream_id, offset, finished))
-    if stream.starved and room >= REFILL_BYTES:
-        stream.starved = False
-        events.append(StreamWritable(stream.stream_id))

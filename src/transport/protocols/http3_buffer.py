@@ -1,0 +1,38 @@
+"""How much of a body may wait in a stream, and the news that make room for more.
+
+aioquic keeps every byte until it is acknowledged, without a limit of its own.
+"""
+
+from __future__ import annotations
+
+from .events import BodyAcked, Event, StreamWritable
+from .http3_stream import RequestStream
+
+#: What one request may keep buffered until it is acknowledged: enough for 320 Mbit/s at 50 ms.
+SEND_HIGH_BYTES = 2 * 1024 * 1024
+#: What all requests of a connection share; many requests get less each, but never less than a
+#: quarter of a MiB, so that none starves.
+SEND_TOTAL_BYTES = 16 * 1024 * 1024
+SEND_FLOOR_BYTES = 256 * 1024
+#: After the buffer was full, at least this much room makes `StreamWritable`: fewer wake-ups, and
+#: still refilled long before the buffer runs dry.
+REFILL_BYTES = 128 * 1024
+
+
+def room_for(stream: RequestStream, requests: int) -> int:
+    """Bytes the stream may take now, when so many requests share the connection."""
+    share = SEND_TOTAL_BYTES // requests
+    high = max(SEND_FLOOR_BYTES, min(SEND_HIGH_BYTES, share))
+    return high - stream.sender.buffered_bytes
+
+
+def report_progress(stream: RequestStream, room: int, events: list[Event]) -> None:
+    """Report what was newly acknowledged, and room that a full buffer has again."""
+    sender = stream.sender
+    offset, finished = sender.acked_offset, sender.end_acked
+    if offset > stream.acked_offset or finished is not stream.end_acked:
+        stream.acked_offset, stream.end_acked = offset, finished
+        events.append(BodyAcked(stream.stream_id, offset, finished))
+    if stream.starved and room >= REFILL_BYTES:
+        stream.starved = False
+        events.append(StreamWritable(stream.stream_id))
