@@ -36,13 +36,14 @@ class OwnedLoop:
 
     def __init__(self) -> None:
         self.callbacks = CallbackThread()
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._reserved = 0
         """Uploads that are to be started, or have been and are not over."""
         self._program_ended = False
         self._closed = False
         self._inbox: deque[UploadRun] = deque()
-        self._running: set[UploadRun] = set()
+        self._runs: set[UploadRun] = set()
+        """Uploads that were submitted and are not over."""
         self._here: AsyncioHome | None = None
         self._news: anyio.Event | None = None
         # No daemons: the interpreter is to wait for them.
@@ -67,20 +68,24 @@ class OwnedLoop:
 
     def reserve(self) -> bool:
         """Promise to `submit` or `release` one upload; False when the loop is ending."""
-        with self._lock:
+        with self._changed:
             if not self._closed:
                 self._reserved += 1
             return not self._closed
 
     def release(self) -> None:
         """Take a promise back, or say that an upload is over."""
-        with self._lock:
+        with self._changed:
             self._reserved -= 1
+            self._changed.notify_all()
         self._tell()
 
     def submit(self, run: UploadRun) -> None:
         """Start the upload a place was reserved for."""
-        self._inbox.append(run)
+        with self._changed:
+            self._runs.add(run)
+            self._inbox.append(run)
+            self._changed.notify_all()
         self._tell()
 
     def _run(self) -> None:
@@ -90,7 +95,7 @@ class OwnedLoop:
         except BaseException as error:  # noqa: BLE001 - nothing may leave a caller without answer
             logger.exception("the event loop of uploadFile broke down")
             reason = error
-        self._close(reason)
+        self._fail_the_rest(reason)
         self.callbacks.stop()
 
     async def _main(self) -> None:
@@ -106,13 +111,13 @@ class OwnedLoop:
             shelf.close()
 
     async def _carry(self, run: UploadRun, shelf: ClientShelf) -> None:
-        self._running.add(run)
         await run.run(shelf)
-        self._running.discard(run)
+        with self._changed:
+            self._runs.discard(run)
         self.release()
 
     def _is_over(self) -> bool:
-        with self._lock:
+        with self._changed:
             self._closed = self._program_ended and not self._reserved
             return self._closed
 
@@ -129,13 +134,21 @@ class OwnedLoop:
         self._program_ended = True
         self._tell()
 
-    def _close(self, reason: BaseException | None) -> None:
-        with self._lock:
-            self._closed = True
+    def _fail_the_rest(self, reason: BaseException | None) -> None:
+        """End what a broken-down loop has left, what is being submitted to it included."""
         lost = ClientClosed("the event loop of uploadFile broke down")
         lost.__cause__ = reason
-        for run in (*self._running, *self._inbox):
-            run.fail(lost)
+        with self._changed:
+            self._closed = True
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._runs or not self._reserved)
+                if not self._reserved:
+                    return
+                runs, self._runs = self._runs, set()
+            for run in runs:
+                run.fail(lost)
+                self.release()
 
 
 class _Process:

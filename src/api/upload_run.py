@@ -115,6 +115,8 @@ class UploadRun:
 
     def _end(self, ending: Ending) -> None:
         with self._lock:
+            if self._over:
+                return
             self._over = True
         # An abort that came before this counts, even if the response was faster.
         if self._aborted and not isinstance(ending.error, Aborted):
