@@ -7,11 +7,13 @@ it changes. What hypercorn 0.18 does, and why it is changed here:
   is on its way while the response has been sent ends the whole h2 connection.
 - It has no option for the h2 flow-control windows, and 64 KiB would be all that an upload over h2
   is measured by.
-- On asyncio, closing TLS under a client that is still sending raises an SSLError nobody expects.
+- On asyncio, closing TLS under a client that is still sending raises an SSLError nobody expects,
+  and ending with a connection open makes Python 3.11 report the task's cancellation as a fault.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 from typing import Any
@@ -35,6 +37,12 @@ def install() -> None:
     """Make hypercorn use these classes for new connections."""
     hypercorn.protocol.H2Protocol = ReceiverH2  # type: ignore[attr-defined]
     hypercorn.asyncio.run.TCPServer = ReceiverTcpServer  # type: ignore[attr-defined]
+
+
+def ignore_cancelled_connections(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Exception handler for an asyncio loop that runs hypercorn."""
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 class ReceiverTcpServer(TCPServer):

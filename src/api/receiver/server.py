@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -24,7 +25,7 @@ from hypercorn.trio import serve as serve_on_trio
 from .address import ReceiverAddress
 from .app import app
 from .certificate import CertificateFiles, write_certificates
-from .hypercorn_repairs import install
+from .hypercorn_repairs import ignore_cancelled_connections, install
 from .quic_endpoint import QuicEndpoint, quic_configuration
 from .sockets import PortSockets, open_port
 
@@ -73,7 +74,7 @@ def run_receiver(
             config=_config(files, secure, cleartext),
             quic=quic_configuration(files),
             datagram_sockets=secure.udp,
-            serve=serve_on_trio if backend == "trio" else serve_on_asyncio,
+            backend=backend,
             ready=partial(ready, address),
             stop_with_stdin=stop_with_stdin,
         )
@@ -85,12 +86,16 @@ class _Server:
     config: Config
     quic: QuicConfiguration
     datagram_sockets: tuple[socket.socket, ...]
-    serve: Callable[..., Awaitable[None]]
+    backend: Backend
     ready: Callable[[], None]
     stop_with_stdin: bool
 
     async def run(self) -> None:
         stop = anyio.Event()
+        serve: Callable[..., Awaitable[None]] = serve_on_trio
+        if self.backend == "asyncio":
+            serve = serve_on_asyncio
+            asyncio.get_running_loop().set_exception_handler(ignore_cancelled_connections)
         async with anyio.create_task_group() as tasks:
             await tasks.start(_stop_on_signal, stop)
             if self.stop_with_stdin:
@@ -99,7 +104,7 @@ class _Server:
                 tasks.start_soon(QuicEndpoint(sock, self.quic, app, tasks).serve)
             tasks.start_soon(_cancel_when_overdue, stop, tasks.cancel_scope)
             self.ready()
-            await self.serve(app, self.config, shutdown_trigger=stop.wait)
+            await serve(app, self.config, shutdown_trigger=stop.wait)
             tasks.cancel_scope.cancel()
 
 
