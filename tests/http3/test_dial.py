@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -14,14 +14,12 @@ import pytest
 from anyio.lowlevel import checkpoint
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.http3.pair import ServerSide
 from tests.http3.udp_server import serving
-from tests.http3.uploads import BytesBody, Dialling, make_exchange
+from tests.http3.uploads import PATIENCE_S, Dialling, answers, serve_with
 from tests.peers.certificates import Certificates, Identity
 from tests.peers.leaks import no_leaked_descriptors
 from trilane.transport.config import Limits, QuicOptions, TlsOptions
 from trilane.transport.connections import quic_link
-from trilane.transport.connections.http3 import Http3Connection
 from trilane.transport.connections.http3_dialer import QuicDialer
 from trilane.transport.errors import (
     CertificateError,
@@ -33,19 +31,6 @@ from trilane.transport.errors import (
 from trilane.transport.message import parse_url
 from trilane.transport.net.dial_log import DialLog
 from trilane.transport.profile.moments import AttemptOutcome
-
-PATIENCE_S = 10.0
-
-
-def serve_with(identity: Identity, **changes: object) -> Callable[[], ServerSide]:
-    return lambda: ServerSide(identity, **changes)  # type: ignore[arg-type]
-
-
-async def answers(connection: Http3Connection, url: str) -> bool:
-    exchange = make_exchange(url, BytesBody(b"body"))
-    exchange.recorder.use_connection(connection.facts, reused=False)
-    return (await connection.exchange(exchange)).head.status == 200
-
 
 # --- failures ---------------------------------------------------------------------------------
 

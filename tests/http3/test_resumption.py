@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from dataclasses import replace
 
 import anyio
 import pytest
 from aioquic.tls import CipherSuite, SessionTicket
 
-from tests.http3.pair import ServerSide
 from tests.http3.udp_server import serving
-from tests.http3.uploads import BytesBody, Dialling, make_exchange
-from tests.peers.certificates import Certificates, Identity
+from tests.http3.uploads import PATIENCE_S, BytesBody, Dialling, answers, make_exchange, serve_with
+from tests.peers.certificates import Certificates
 from trilane.transport.config import QuicOptions
-from trilane.transport.connections.http3 import Http3Connection
 from trilane.transport.errors import (
     ConnectError,
     TransportError,
 )
 from trilane.transport.profile.moments import Moment
 from trilane.transport.protocols.http3_sessions import Resumption, SessionCache
-
-PATIENCE_S = 10.0
-
-
-def serve_with(identity: Identity, **changes: object) -> Callable[[], ServerSide]:
-    return lambda: ServerSide(identity, **changes)  # type: ignore[arg-type]
-
-
-async def answers(connection: Http3Connection, url: str) -> bool:
-    exchange = make_exchange(url, BytesBody(b"body"))
-    exchange.recorder.use_connection(connection.facts, reused=False)
-    return (await connection.exchange(exchange)).head.status == 200
 
 
 async def wait_for_ticket(dialling: Dialling) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
+from tests.http3.pair import ServerSide
 from tests.http3.udp_server import background
-from tests.peers.certificates import Certificates
+from tests.peers.certificates import Certificates, Identity
 from trilane.transport.config import Limits, QuicOptions, Timeouts, TlsOptions
 from trilane.transport.connections.exchange import Exchange, Progress
 from trilane.transport.connections.http3 import Http3Connection
@@ -18,6 +19,9 @@ from trilane.transport.message import Headers, RequestHead, parse_url
 from trilane.transport.net.dial_log import DialLog
 from trilane.transport.net.resolve import SystemResolver
 from trilane.transport.profile.recorder import Recorder
+
+PATIENCE_S = 10.0
+"""Far more than anything here takes; less than a test's own limit."""
 
 
 @dataclass(slots=True)
@@ -113,3 +117,13 @@ class Dialling:
                 yield connection
             finally:
                 await connection.aclose()
+
+
+def serve_with(identity: Identity, **changes: object) -> Callable[[], ServerSide]:
+    return lambda: ServerSide(identity, **changes)  # type: ignore[arg-type]
+
+
+async def answers(connection: Http3Connection, url: str) -> bool:
+    exchange = make_exchange(url, BytesBody(b"body"))
+    exchange.recorder.use_connection(connection.facts, reused=False)
+    return (await connection.exchange(exchange)).head.status == 200

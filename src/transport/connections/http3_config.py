@@ -10,9 +10,7 @@ from typing import cast
 
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
 from aioquic.quic.logger import QuicFileLogger
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificates
+from aioquic.tls import load_pem_private_key, load_pem_x509_certificates
 
 from ..config import HttpVersion, QuicOptions, TlsOptions
 from ..errors import UsageError
@@ -119,18 +117,23 @@ def _identify(configuration: QuicConfiguration, tls: TlsOptions) -> None:
     if tls.cert is None:
         return
     key_path = tls.key or tls.cert
+    password = None if tls.key_password is None else tls.key_password.encode()
     try:
         chain = load_pem_x509_certificates(Path(tls.cert).read_bytes())
-        configuration.private_key = _private_key(Path(key_path), tls.key_password)
+        key = _private_key_block(Path(key_path).read_bytes())
+        configuration.private_key = load_pem_private_key(key, password)
     except (OSError, ValueError, TypeError) as exc:
         raise UsageError(
             f"cannot load the client certificate {tls.cert!r} with the key {key_path!r}: {exc}"
         ) from exc
+    if not chain:
+        raise UsageError(f"there is no certificate in {tls.cert!r}")
     configuration.certificate, configuration.certificate_chain = chain[0], chain[1:]
 
 
-def _private_key(path: Path, password: str | None) -> PrivateKeyTypes:
-    found = _PRIVATE_KEY.search(path.read_bytes())
+def _private_key_block(pem: bytes) -> bytes:
+    """The private key among other blocks; aioquic only knows one of the forms it comes in."""
+    found = _PRIVATE_KEY.search(pem)
     if found is None:
         raise ValueError("there is no private key in it")
-    return load_pem_private_key(found[0], None if password is None else password.encode())
+    return found[0]

@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hmac import compare_digest
 
-import pylsqpack
 from aioquic._buffer import Buffer
 from aioquic.h3.connection import H3Connection, H3Stream, MessageError, Setting
 from aioquic.h3.events import H3Event
@@ -123,7 +122,7 @@ class RequestOnlyH3Connection(H3Connection):
         self._max_table_capacity = 0
         self._blocked_streams = 0
         self._max_push_id = None
-        self._decoder = pylsqpack.Decoder(0, 0)
+        self._decoder = type(self._decoder)(0, 0)
         super()._init_connection()
 
     def _get_local_settings(self) -> dict[int, int]:
