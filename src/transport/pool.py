@@ -248,6 +248,7 @@ class Pool:
     def _adopt(self, origin: Origin, connection: Connection) -> None:
         pooled = _Pooled(connection, origin, idle_since_s=self._clock_s())
         self._connections[connection.facts.connection_id] = pooled
+        connection.on_room = self._settle
         self._tasks.start_soon(self._run, connection)
 
     def _wants(self, waiter: _Waiter, dialling: _Dialling) -> bool:

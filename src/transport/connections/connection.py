@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from enum import Enum
 from itertools import count
 
@@ -32,6 +33,8 @@ class Connection(ABC):
     """An established connection that carries one or many requests at once."""
 
     facts: ConnectionFacts
+    on_room: Callable[[], None] = staticmethod(lambda: None)
+    """Called when it may take more requests than before, or none any more; the pool sets it."""
 
     @property
     def version(self) -> HttpVersion:

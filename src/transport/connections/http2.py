@@ -138,6 +138,7 @@ class Http2Connection(MultiplexedConnection):
             return
         if isinstance(event, GoAwayReceived) and self._life is _Life.OPEN:
             self._life = _Life.DRAINING
+            self.on_room()
         self.dispatch(event, at)
 
     def _terminated(self, event: ConnectionTerminated) -> None:

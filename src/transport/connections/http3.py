@@ -104,6 +104,7 @@ class Http3Connection(MultiplexedConnection):
             case GoAwayReceived():
                 if self._state is ConnectionState.OPEN:
                     self._state = ConnectionState.DRAINING
+                    self.on_room()
                 self.stream_finished()
             case HandshakeCompleted():
                 self._complete_facts()

@@ -35,8 +35,8 @@ from ..protocols.events import (
     InterimReceived,
     ResponseEnded,
     SendingStopped,
+    StreamLimitChanged,
     StreamReset,
-    StreamWritable,
 )
 from ..protocols.machine import HttpMachine
 from .acks import next_poll_s
@@ -94,9 +94,15 @@ class MultiplexedConnection(Connection):
 
     def dispatch(self, event: Event, read_ns: Ns) -> None:
         """Tell the request concerned; events of finished streams are dropped."""
-        stream = self.streams.get(getattr(event, "stream_id", -1))
-        if stream is None:
+        if isinstance(event, StreamLimitChanged):
+            self.on_room()
             return
+        stream = self.streams.get(getattr(event, "stream_id", -1))
+        if stream is not None:
+            self._tell(stream, event, read_ns)
+            stream.wake()
+
+    def _tell(self, stream: RequestStream, event: Event, read_ns: Ns) -> None:
         match event:
             case HeadReceived():
                 stream.take_head(event, read_ns)
@@ -114,9 +120,8 @@ class MultiplexedConnection(Connection):
                 stream.acked(self.acked_body_bytes(stream, event), event.finished)
             case StreamReset():
                 stream.fail(_reset_error(event, stream))
-            case StreamWritable():
-                pass  # waking up is all there is to it
-        stream.wake()
+            case _:
+                pass  # StreamWritable: waking up is all there is to it
 
     def flushed(
         self, stream: RequestStream, body_bytes: int, started: Ns, ended: Ns, *, end: bool
