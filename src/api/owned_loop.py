@@ -32,12 +32,15 @@ def reserve_loop() -> OwnedLoop:
 
 
 class OwnedLoop:
-    """An event loop in a thread of its own, and the thread for callbacks beside it."""
+    """An event loop in a thread of its own, and the thread for callbacks beside it.
+
+    It is made with a place reserved, for the upload it is made for.
+    """
 
     def __init__(self) -> None:
         self.callbacks = CallbackThread()
         self._changed = threading.Condition()
-        self._reserved = 0
+        self._reserved = 1
         """Uploads that are to be started, or have been and are not over."""
         self._program_ended = False
         self._closed = False
@@ -163,7 +166,6 @@ class _Process:
             if self._loop is None or not self._loop.reserve():
                 loop = OwnedLoop()
                 loop.start()
-                loop.reserve()
                 self._loop = loop
             return self._loop
 
