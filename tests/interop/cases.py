@@ -13,6 +13,7 @@ import trilane
 from tests.peers.receipt import ReceivedPart
 
 MIB = 1 << 20
+GIB = 1 << 30
 AWKWARD_NAME = 'naïve "q" 文件.bin'
 
 

@@ -43,7 +43,7 @@ async def _measure(
     return {
         "status": response.status_code,
         "grown_kib": peak_kib() - before_kib,
-        "receipt": response.text,
+        "body": response.text,
     }
 
 

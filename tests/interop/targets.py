@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import trilane
 from tests.peers.foreign_parsers import plain_name
 from tests.peers.receipt import Receipt, ReceivedPart
 from tests.peers.receivers import (
@@ -73,18 +72,18 @@ class Reception:
         )
         self._log = LogFollower(endpoints.log_of(target.scheme))
 
-    def receipt(self, response: trilane.Response) -> Receipt:
-        """What the server says about its last request."""
-        return _READERS.get(self.target.server, _from_upstream)(response, self._log)
+    def receipt(self, answer: bytes) -> Receipt:
+        """What the server says about its last request, in this response body or in its log."""
+        return _READERS.get(self.target.server, _from_upstream)(answer, self._log)
 
 
-def _from_upstream(response: trilane.Response, _log: LogFollower) -> Receipt:
-    return Receipt.from_json(response.content)
+def _from_upstream(body: bytes, _log: LogFollower) -> Receipt:
+    return Receipt.from_json(body)
 
 
-def _from_receiver(response: trilane.Response, _log: LogFollower) -> Receipt:
+def _from_receiver(body: bytes, _log: LogFollower) -> Receipt:
     """The built-in receiver's own JSON; it parses with python-multipart."""
-    answer = json.loads(response.content)
+    answer = json.loads(body)
     length = answer["content_length"]
     return Receipt(
         method=answer["method"],
@@ -107,15 +106,15 @@ def _from_receiver(response: trilane.Response, _log: LogFollower) -> Receipt:
     )
 
 
-def _from_nghttpd(response: trilane.Response, log: LogFollower) -> Receipt:
-    return receipt_of(requests_in_nghttpd_log(log)[-1].headers, response.content)
+def _from_nghttpd(body: bytes, log: LogFollower) -> Receipt:
+    return receipt_of(requests_in_nghttpd_log(log)[-1].headers, body)
 
 
-def _from_gtlsserver(_response: trilane.Response, log: LogFollower) -> Receipt:
+def _from_gtlsserver(_body: bytes, log: LogFollower) -> Receipt:
     return requests_in_gtlsserver_log(log)[-1].receipt()
 
 
-_READERS: dict[str, Callable[[trilane.Response, LogFollower], Receipt]] = {
+_READERS: dict[str, Callable[[bytes, LogFollower], Receipt]] = {
     "receiver": _from_receiver,
     "nghttpd": _from_nghttpd,
     "gtlsserver": _from_gtlsserver,

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.interop.cases import HugeFile
+from tests.interop.cases import GIB, MIB, HugeFile
 from tests.interop.targets import Reception, Target
 from tests.peers.process import REPO_ROOT
-from tests.peers.receipt import Receipt
-from tests.peers.servers import Endpoints
 
 LIMIT_KIB = 16 * 1024
 
@@ -22,51 +21,41 @@ LIMIT_KIB = 16 * 1024
 @pytest.mark.interop
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("target", "source", "backend"),
+    ("target", "size", "source", "backend"),
     [
-        (Target("upstream", "http", "http/1.1"), "path", "asyncio"),
-        (Target("upstream", "http", "http/1.1"), "iterator", "trio"),
-        (Target("upstream", "https", "http/1.1"), "path", "trio"),
-        (Target("upstream", "https", "http/1.1"), "iterator", "asyncio"),
-        (Target("caddy", "https", "h2"), "path", "asyncio"),
-        (Target("caddy", "https", "h2"), "iterator", "trio"),
-        (Target("caddy", "https", "h3"), "path", "trio"),
-        (Target("caddy", "https", "h3"), "iterator", "asyncio"),
+        (Target("upstream", "http", "http/1.1"), GIB, "path", "asyncio"),
+        (Target("upstream", "http", "http/1.1"), GIB, "iterator", "trio"),
+        (Target("upstream", "https", "http/1.1"), GIB, "path", "trio"),
+        (Target("upstream", "https", "http/1.1"), GIB, "iterator", "asyncio"),
+        (Target("caddy", "https", "h2"), GIB, "path", "asyncio"),
+        (Target("caddy", "https", "h2"), GIB, "iterator", "trio"),
+        (Target("caddy", "https", "h3"), 256 * MIB, "path", "trio"),
+        (Target("receiver", "https", "h3"), 256 * MIB, "iterator", "asyncio"),
     ],
-    ids=lambda value: value.label if isinstance(value, Target) else value,
+    ids=lambda value: value.label if isinstance(value, Target) else str(value),
 )
 def test_memory_stays_flat(
-    request: pytest.FixtureRequest,
-    gibibyte: HugeFile,
-    target: Target,
+    reception: Reception,
+    huge_file: Callable[[int], HugeFile],
+    size: int,
     source: str,
     backend: str,
 ) -> None:
-    endpoints: Endpoints = request.getfixturevalue(target.server)
-    reception = Reception(target, endpoints)
+    huge = huge_file(size)
+    arguments = (reception.url, reception.ca, huge.path, source, reception.target.protocol, backend)
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "tests.interop.memory_probe"),
-            *(
-                reception.url,
-                str(reception.ca),
-                str(gibibyte.path),
-                source,
-                target.protocol,
-                backend,
-            ),
-        ],
+        [sys.executable, "-m", "tests.interop.memory_probe", *map(str, arguments)],
         cwd=REPO_ROOT,
         check=True,
         stdout=subprocess.PIPE,
         timeout=280,
     )
     answer = json.loads(done.stdout)
-    receipt = Receipt.from_json(answer["receipt"])
+    receipt = reception.receipt(answer["body"].encode())
 
     assert answer["status"] == 200
     assert receipt.parts is not None
-    assert [part.sha256 for part in receipt.parts] == [gibibyte.sha256]
+    assert [part.sha256 for part in receipt.parts] == [huge.sha256]
     assert answer["grown_kib"] < LIMIT_KIB
 
 
