@@ -4,6 +4,9 @@ It begins with the first upload and lives as long as the program. A small daemon
 the main thread to end and then tells the loop, which finishes the uploads that are still running,
 callbacks included, and ends; so a script of nothing but callbacks works, and an idle loop does not
 hold up the exit. After a fork the child begins with a loop of its own.
+
+CPython 3.12.0 and 3.12.1 refuse new threads as soon as the main thread has ended
+(python/cpython#113964); there, an upload that begins so late fails with what they say.
 """
 
 from __future__ import annotations

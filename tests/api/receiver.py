@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,6 +45,7 @@ class Received:
 @dataclass
 class Receiver:
     port: int = 0
+    scheme: str = "http"
     answers: dict[str, Answer] = field(default_factory=dict)
     """By path; what is not there is answered with `Answer()`."""
     received: list[Received] = field(default_factory=list)
@@ -53,7 +55,7 @@ class Receiver:
     """Released once per request, when it is complete."""
 
     def url(self, path: str = "/") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
 
     def hold(self, path: str) -> threading.Event:
         gate = self.gates[path] = threading.Event()
@@ -64,9 +66,14 @@ class Receiver:
 
 
 @contextmanager
-def running_receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
+def running_receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    receiver = Receiver(scheme="https" if tls else "http")
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(receiver))
+    if tls is not None:
+        # The handshake belongs to the connection's thread, not to the one that accepts.
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     server.daemon_threads = True
     receiver.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -119,7 +126,7 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
 
     class Quiet(Handler):
         def handle(self) -> None:
-            with suppress(ConnectionError):
+            with suppress(ConnectionError, ssl.SSLError):
                 super().handle()
 
     return Quiet
