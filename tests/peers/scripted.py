@@ -163,13 +163,14 @@ class ScriptedServer:
 
 @contextmanager
 def scripted_server(
-    *scripts: Script, tls: ssl.SSLContext | None = None
+    *scripts: Script, tls: ssl.SSLContext | None = None, port: int = 0
 ) -> Iterator[ScriptedServer]:
-    """Serve on a loopback port: the n-th connection follows the n-th script, later ones the last.
+    """Serve on a loopback port, a free one by default.
 
-    Leaving the block ends every connection and raises what a script raised.
+    The n-th connection follows the n-th script, later ones the last. Leaving the block
+    ends every connection and raises what a script raised.
     """
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+    with socket.create_server(("127.0.0.1", port), backlog=64) as listener:
         server = ScriptedServer(listener, scripts, tls)
         try:
             yield server
