@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,14 +49,41 @@ async def test_a_range_arrives_and_is_counted(open_file: OpenFile, offset: int, 
         assert not stream.broken
 
 
-async def test_a_file_that_is_not_in_memory_is_fetched_by_a_thread(open_file: OpenFile) -> None:
+async def test_a_file_in_the_page_cache_needs_no_thread(
+    open_file: OpenFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fd = open_file(MIB)
+    if not _in_page_cache(fd):
+        pytest.skip("this file system does not tell what is in the page cache")
+    monkeypatch.setattr(os, "pread", _failing(errno.EIO))  # what a thread would call
+    with connected() as (stream, peer):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_check, peer, pattern(MIB))
+            assert await stream.send_file(fd, 0, MIB) == MIB
+
+
+async def test_a_file_on_the_disk_is_fetched_by_a_thread(
+    open_file: OpenFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[int] = []
+    real = os.pread
+
+    def watched(fd: int, count: int, offset: int) -> bytes:
+        fetched.append(threading.get_ident())
+        return real(fd, count, offset)
+
     fd = open_file(2 * MIB)
     os.fsync(fd)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    if _in_page_cache(fd):
+        pytest.skip("this file system keeps the file in memory whatever it is told")
+    monkeypatch.setattr(os, "pread", watched)
     with connected() as (stream, peer):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_check, peer, pattern(2 * MIB))
             assert await stream.send_file(fd, 0, 2 * MIB) == 2 * MIB
+    assert fetched
+    assert threading.get_ident() not in fetched
 
 
 async def test_a_file_that_ends_early_says_so(open_file: OpenFile) -> None:
@@ -121,6 +149,13 @@ async def test_cancelled_it_counts_exactly_and_leaves_nothing(open_file: OpenFil
 
 async def _check(peer: socket.socket, expected: bytes) -> None:
     assert await anyio.to_thread.run_sync(receive_exactly, peer, len(expected)) == expected
+
+
+def _in_page_cache(fd: int) -> bool:
+    try:
+        return os.preadv(fd, [bytearray(1)], 0, os.RWF_NOWAIT) == 1
+    except OSError:
+        return False
 
 
 def _failing(code: int) -> Callable[..., int]:
