@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import cast
 from urllib.parse import quote
 
@@ -33,6 +34,11 @@ class RequestLine:
     content_length: str | None
     """The header as it came."""
 
+    @property
+    def is_http1(self) -> bool:
+        """Whether a response is bound to its connection."""
+        return self.http_version.startswith("1")
+
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Entry point of the ASGI server."""
@@ -55,23 +61,26 @@ async def _live(receive: Receive, send: Send) -> None:
 async def _serve(scope: Scope, receive: Receive, send: Send) -> None:
     headers = _header_fields(scope)
     request = _request_line(scope, headers)
+    answer: dict[str, object] = asdict(request)
     try:
         switches = parse_switches(request.query)
         if switches.early_hints:
             await _send_early_hints(scope, send)
-        summary = None
         if not switches.early:
             digest = digest_for(headers.get("content-type"))
             summary = await _read_body(receive, digest, switches.throttle_bytes_per_s)
             if summary is None:
                 return
+            answer |= asdict(summary)
     except (SwitchError, BodyError) as exc:
         switches, answer = Switches(status=400, early=True), {"error": str(exc)}
-        await _respond(receive, send, request, switches, answer)
-        return
     await anyio.sleep(switches.delay_s)
-    answer = asdict(request) | (asdict(summary) if summary else {})
-    await _respond(receive, send, request, switches, answer)
+    respond = partial(_respond, send, request, switches, answer)
+    if switches.early:
+        await _respond_early(receive, send, request, respond)
+    else:
+        await respond(more=False)
+    _log(request, switches.status, answer)
 
 
 def _header_fields(scope: Scope) -> dict[str, str]:
@@ -113,40 +122,48 @@ async def _read_body(
 
 
 async def _respond(
-    receive: Receive,
     send: Send,
     request: RequestLine,
     switches: Switches,
     answer: Mapping[str, object],
+    *,
+    more: bool,
 ) -> None:
+    """Send the whole response; `more` leaves the message open after its last byte."""
     body = b"" if switches.status in _BODILESS else json.dumps(answer).encode() + b"\n"
     headers = [(b"content-type", b"application/json")]
     if switches.status not in _BODILESS:
         headers.append((b"content-length", b"%d" % len(body)))
     if switches.location is not None:
         headers.append((b"location", quote(switches.location, safe=_URL_SAFE).encode("ascii")))
-    lingers = switches.early and request.http_version.startswith("1")
-    if lingers:
+    if switches.early and request.is_http1:
         # The unread body is still on its way: this connection cannot carry another request.
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": switches.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": lingers})
-    _log(request, switches.status, answer)
-    if lingers:
-        await _linger(receive)
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _respond_early(
+    receive: Receive, send: Send, request: RequestLine, respond: Callable[..., Awaitable[None]]
+) -> None:
+    """Respond while the body is still coming in, and throw away what comes, within limits.
+
+    The server hands body and disconnection over through one bounded queue: what is not taken from
+    it would in the end hold up the response itself. And closing an HTTP/1 connection before its
+    client has stopped sending would reset it, with the response still unread (RFC 9112 §9.6).
+    """
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_discard, receive)
+        await respond(more=request.is_http1)
+        tasks.cancel_scope.deadline = anyio.current_time() + _LINGER_S
+    if request.is_http1:
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _linger(receive: Receive) -> None:
-    """Discard the rest of an HTTP/1 request, within limits (RFC 9112 §9.6).
-
-    The response is complete, by its length; closing at once would reset the connection, and with
-    it take the response from a client that has not read it yet.
-    """
-    with anyio.move_on_after(_LINGER_S):
-        while (message := await receive())["type"] != "http.disconnect":
-            if not message["more_body"]:
-                return
+async def _discard(receive: Receive) -> None:
+    while (message := await receive())["type"] != "http.disconnect":
+        if not message["more_body"]:
+            return
 
 
 def _log(request: RequestLine, status: int, answer: Mapping[str, object]) -> None:
