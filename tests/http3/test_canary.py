@@ -12,7 +12,7 @@ from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
 from tests.http3.conftest import MakePair
-from tests.http3.pair import client_configuration, make_machine
+from tests.http3.pair import SERVER, client_configuration, make_machine
 from tests.peers.certificates import Certificates
 from trilane.transport.protocols import aioquic_private as private
 
@@ -72,6 +72,28 @@ def test_sender(name: str) -> None:
 @pytest.mark.parametrize("name", LOSS)
 def test_loss_recovery(quic: QuicConnection, name: str) -> None:
     assert hasattr(quic._loss, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_peer_certificate",
+        "alpn_negotiated",
+        "early_data_accepted",
+        "key_schedule",
+        "received_extensions",
+        "session_resumed",
+    ],
+)
+def test_tls(certificates: Certificates, name: str) -> None:
+    machine = make_machine(client_configuration(certificates))
+    machine.connect(SERVER, 1.0)
+    assert hasattr(machine.quic.tls, name)
+
+
+@pytest.mark.parametrize("name", ["cadata", "certificate", "certificate_chain", "private_key"])
+def test_configuration(certificates: Certificates, name: str) -> None:
+    assert hasattr(client_configuration(certificates), name)
 
 
 def test_values_and_signatures(quic: QuicConnection) -> None:
