@@ -39,6 +39,7 @@ class _QuicTry:
 
     origin: Origin
     address: tuple[str, int]
+    early_data: bool
     log: DialLog = field(default_factory=DialLog)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -72,8 +73,16 @@ class Connector:
         self.on_late_connection: Callable[[Origin, Connection], None] = lambda _o, _c: None
         """Called with a QUIC connection that came up after its race was over."""
 
-    async def connect(self, origin: Origin, plan: Plan, log: DialLog) -> Connection:
+    async def connect(
+        self, origin: Origin, plan: Plan, log: DialLog, *, early_data: bool = False
+    ) -> Connection:
         """Make a connection as the plan says; `log` shows what happened, whatever the end.
+
+        Args:
+            origin: whom to connect to.
+            plan: over which protocols, in which order.
+            log: takes attempts and moments as they happen.
+            early_data: a QUIC connection may be returned before its handshake is complete.
 
         Raises:
             NetworkError: nothing could be connected to.
@@ -82,10 +91,11 @@ class Connector:
         if plan.quic is None:
             return await self._connect_tcp(origin, plan, log)
         if not plan.alpn:
-            connection = await self._connect_quic(origin, plan.quic, log)
+            connection = await self._connect_quic(origin, plan.quic, log, early_data=early_data)
             self._memory.quic_worked(origin)
             return connection
-        return await self._race(origin, plan, plan.quic, log)
+        quic = _QuicTry(origin, plan.quic, early_data)
+        return await self._race(quic, plan, log)
 
     async def _connect_tcp(self, origin: Origin, plan: Plan, log: DialLog) -> Connection:
         tls = self._tls if origin.secure else None
@@ -111,19 +121,16 @@ class Connector:
         return Http1Connection(stream, facts, self._limits)
 
     async def _connect_quic(
-        self, origin: Origin, address: tuple[str, int], log: DialLog
+        self, origin: Origin, address: tuple[str, int], log: DialLog, *, early_data: bool
     ) -> Connection:
-        connection = await self._quic.dial(origin, address, log)
+        connection = await self._quic.dial(origin, address, log, early_data=early_data)
         if address != (origin.host, origin.port):
             connection.facts = replace(connection.facts, alternative=address)
         return connection
 
     # --- the race -----------------------------------------------------------------------------
 
-    async def _race(
-        self, origin: Origin, plan: Plan, address: tuple[str, int], log: DialLog
-    ) -> Connection:
-        quic = _QuicTry(origin, address)
+    async def _race(self, quic: _QuicTry, plan: Plan, log: DialLog) -> Connection:
         self._tasks.start_soon(self._try_quic, quic)
         try:
             with anyio.move_on_after(plan.tcp_delay_s):
@@ -175,7 +182,9 @@ class Connector:
     async def _try_quic(self, quic: _QuicTry) -> None:
         with quic.scope:
             try:
-                quic.connection = await self._connect_quic(quic.origin, quic.address, quic.log)
+                quic.connection = await self._connect_quic(
+                    quic.origin, quic.address, quic.log, early_data=quic.early_data
+                )
             except TransportError as error:
                 quic.error = error
         if quic.connection is not None:

@@ -60,6 +60,7 @@ class _Waiter:
     preference: Preference
     newer_than: int
     connect_s: float | None
+    early_data: bool
     ready: anyio.Event = field(default_factory=anyio.Event)
     own_dial: bool = False
     lease: Lease | None = None
@@ -103,6 +104,7 @@ class Pool:
         connect_s: float | None,
         pool_s: float | None,
         newer_than: int = 0,
+        early_data: bool = False,
     ) -> Lease:
         """Wait for a connection the request may use.
 
@@ -112,6 +114,7 @@ class Pool:
             connect_s: bound on a connection made at this request's instance.
             pool_s: bound on waiting for somebody else's connection.
             newer_than: refuse connections up to this id (a retry wants a fresh one).
+            early_data: the request may be sent before the QUIC handshake is complete.
 
         Raises:
             DialFailed: the connection could not be made.
@@ -122,7 +125,7 @@ class Pool:
         if self._closed:
             raise ClientClosed("the client is closed")
         choose(preference, origin, self._memory.knowledge(origin))
-        waiter = _Waiter(next(self._tickets), origin, preference, newer_than, connect_s)
+        waiter = _Waiter(next(self._tickets), origin, preference, newer_than, connect_s, early_data)
         self._waiters[waiter.ticket] = waiter
         try:
             self._settle()
@@ -277,7 +280,9 @@ class Pool:
         with dialling.scope:
             try:
                 with anyio.move_on_after(waiter.connect_s) as timer:
-                    connection = await self._connector.connect(waiter.origin, dialling.plan, log)
+                    connection = await self._connector.connect(
+                        waiter.origin, dialling.plan, log, early_data=waiter.early_data
+                    )
                 if timer.cancelled_caught and connection is None:
                     failure = ConnectTimeout(
                         f"no connection to {waiter.origin} within {waiter.connect_s} s"

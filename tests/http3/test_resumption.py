@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import anyio
 import pytest
+from aioquic.quic.events import HandshakeCompleted, StreamDataReceived
 from aioquic.tls import CipherSuite, SessionTicket
 
 from tests.http3.udp_server import serving
 from tests.http3.uploads import PATIENCE_S, BytesBody, Dialling, answers, make_exchange, serve_with
 from tests.peers.certificates import Certificates
-from trilane.transport.config import QuicOptions
 from trilane.transport.errors import (
     ConnectError,
     TransportError,
@@ -49,7 +49,7 @@ async def test_a_second_connection_resumes_the_session(certificates: Certificate
 async def test_early_data(certificates: Certificates, accepted: bool) -> None:
     tickets: dict[bytes, SessionTicket] = {}
     body = BytesBody(bytes(range(256)) * 20)
-    dialling = Dialling(certificates, quic=QuicOptions(early_data=True))
+    dialling = Dialling(certificates, early_data=True)
     with anyio.fail_after(PATIENCE_S):
         async with serving(serve_with(certificates.server, tickets=tickets)) as server:
             async with dialling.connection(server.url()) as connection:
@@ -62,6 +62,7 @@ async def test_early_data(certificates: Certificates, accepted: bool) -> None:
                 assert not connection.machine.handshake_complete
                 began_s = anyio.current_time()
                 exchange = make_exchange(server.url(), body)
+                exchange.early_data = True
                 exchange.recorder.use_connection(connection.facts, reused=False)
                 response = await connection.exchange(exchange)
                 took_s = anyio.current_time() - began_s
@@ -82,8 +83,30 @@ async def test_early_data(certificates: Certificates, accepted: bool) -> None:
     assert connect_end <= request_start
 
 
+async def test_other_requests_wait_for_the_handshake(certificates: Certificates) -> None:
+    tickets: dict[bytes, SessionTicket] = {}
+    dialling = Dialling(certificates, early_data=True)
+    with anyio.fail_after(PATIENCE_S):
+        async with serving(serve_with(certificates.server, tickets=tickets)) as server:
+            async with dialling.connection(server.url()) as connection:
+                assert await answers(connection, server.url())
+                await wait_for_ticket(dialling)
+            async with dialling.connection(server.url()) as connection:
+                assert not connection.machine.handshake_complete
+                exchange = make_exchange(server.url(), BytesBody(b"not to be replayed"))
+                exchange.recorder.use_connection(connection.facts, reused=False)
+                await connection.exchange(exchange)
+            events = server.sides[1].events
+
+    leg = exchange.recorder.leg
+    assert leg.connection is not None
+    assert leg.connection.tls is not None
+    kinds = [type(e) for e in events if getattr(e, "stream_id", 0) == 0]
+    assert kinds.index(HandshakeCompleted) < kinds.index(StreamDataReceived)
+
+
 async def test_early_data_to_a_port_that_died(certificates: Certificates) -> None:
-    dialling = Dialling(certificates, quic=QuicOptions(early_data=True))
+    dialling = Dialling(certificates, early_data=True)
     with anyio.fail_after(PATIENCE_S):
         async with serving(serve_with(certificates.server)) as server:
             async with dialling.connection(server.url()) as connection:
@@ -92,7 +115,7 @@ async def test_early_data_to_a_port_that_died(certificates: Certificates) -> Non
             server.close()
             with pytest.raises(TransportError) as caught:
                 async with dialling.connection(server.url()) as connection:
-                    await answers(connection, server.url())
+                    await answers(connection, server.url(), early_data=True)
     error = caught.value
     assert isinstance(error, ConnectError)
     assert error.refused

@@ -97,6 +97,7 @@ class Dialling:
     quic: QuicOptions = field(default_factory=QuicOptions)
     tls: TlsOptions | None = None
     log: DialLog = field(default_factory=DialLog)
+    early_data: bool = False
     dialer: QuicDialer | None = None
     """Made at the first dial, and used again, tickets and all."""
 
@@ -106,7 +107,9 @@ class Dialling:
             self.dialer = QuicDialer(tls, self.quic, Limits(), SystemResolver())
         origin = parse_url(url).origin
         self.log = replace(DialLog())
-        return await self.dialer.dial(origin, (origin.host, origin.port), self.log)
+        return await self.dialer.dial(
+            origin, (origin.host, origin.port), self.log, early_data=self.early_data
+        )
 
     @asynccontextmanager
     async def connection(self, url: str) -> AsyncIterator[Http3Connection]:
@@ -123,7 +126,8 @@ def serve_with(identity: Identity, **changes: object) -> Callable[[], ServerSide
     return lambda: ServerSide(identity, **changes)  # type: ignore[arg-type]
 
 
-async def answers(connection: Http3Connection, url: str) -> bool:
+async def answers(connection: Http3Connection, url: str, *, early_data: bool = False) -> bool:
     exchange = make_exchange(url, BytesBody(b"body"))
+    exchange.early_data = early_data
     exchange.recorder.use_connection(connection.facts, reused=False)
     return (await connection.exchange(exchange)).head.status == 200

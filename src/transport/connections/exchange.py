@@ -38,6 +38,8 @@ class Exchange:
     """Called synchronously, never awaited; must not raise (the faces wrap the user's own)."""
     on_head: Callable[[ResponseHead], None] | None = None
     """Called with the final response head, as soon as it is complete."""
+    early_data: bool = False
+    """May be sent as 0-RTT data, which somebody on the way may replay (RFC 9001 §4.6, RFC 8470)."""
     high_performance: bool = True
     """Whether bulk senders may carry the body."""
 

@@ -19,6 +19,7 @@ from ..protocols.events import (
 from ..protocols.http3 import Http3Machine, Sent
 from ..protocols.http3_close import CloseKind
 from .connection import ConnectionState
+from .exchange import Exchange, RawResponse
 from .http3_errors import connection_error, handshake_error
 from .multiplexed import MultiplexedConnection
 from .quic_link import QuicLink
@@ -49,6 +50,10 @@ class Http3Connection(MultiplexedConnection):
         self._state = ConnectionState.DRAINING if self.machine.going_away else ConnectionState.OPEN
         self._running = False
         self._ended = anyio.Event()
+        self._proven = anyio.Event()
+        """Set when the handshake is complete, or never will be."""
+        if self.machine.handshake_complete:
+            self._proven.set()
         link.on_event = self._handle
         link.on_sent = self._sent
 
@@ -78,6 +83,13 @@ class Http3Connection(MultiplexedConnection):
                 await self._ended.wait()
             self._link.close()
 
+    async def exchange(self, exchange: Exchange) -> RawResponse:
+        """Carry one request; only one that may be replayed goes ahead of the handshake."""
+        if not exchange.early_data:
+            await self._proven.wait()
+            exchange.recorder.leg.connection = self.facts
+        return await super().exchange(exchange)
+
     async def run(self) -> None:
         """Send and receive until the connection is over."""
         if self._state is ConnectionState.CLOSED:
@@ -92,6 +104,7 @@ class Http3Connection(MultiplexedConnection):
             self._state = ConnectionState.CLOSED
             self.fail_all(ClientClosed("the client was closed"))
             self._link.close()
+            self._proven.set()
             self._running = False
             self._ended.set()
 
@@ -113,6 +126,7 @@ class Http3Connection(MultiplexedConnection):
 
     def _terminated(self) -> None:
         self._state = ConnectionState.CLOSED
+        self._proven.set()
         cause = self.machine.close_cause
         if cause is None:
             raise RuntimeError("the machine ended without a reason")
@@ -130,6 +144,7 @@ class Http3Connection(MultiplexedConnection):
         self.facts = replace(self.facts, tls=self.machine.tls_facts())
         for stream in self.streams.values():
             stream.exchange.recorder.leg.connection = self.facts
+        self._proven.set()
 
     def _sent(self, progress: list[Sent], started: Ns, ended: Ns) -> None:
         for sent in progress:

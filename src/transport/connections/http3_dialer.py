@@ -43,13 +43,17 @@ class QuicDialer:
         self._resolver = resolver
         self._sessions = SessionCache()
 
-    async def dial(self, origin: Origin, address: tuple[str, int], log: DialLog) -> Http3Connection:
+    async def dial(
+        self, origin: Origin, address: tuple[str, int], log: DialLog, *, early_data: bool = False
+    ) -> Http3Connection:
         """Connect, with a handshake for `origin`'s name wherever the server is.
 
         Args:
             origin: whom the certificate must be valid for.
             address: host and port to connect to (RFC 7838: may be another host's).
             log: takes the attempts and moments as they happen.
+            early_data: whether the connection may be handed over before its handshake is complete,
+                when a ticket permits it.
 
         Returns:
             A connection that is not running yet.
@@ -63,7 +67,7 @@ class QuicDialer:
             UsageError: the options cannot be used.
         """
         key = (origin, self._tls)
-        resumption = self._sessions.take(key, early_data=self._quic.early_data)
+        resumption = self._sessions.take(key, early_data=early_data)
         attempts = _Handshakes(self, origin, resumption)
         link = await dial_quic(
             *address,
