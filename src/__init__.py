@@ -7,7 +7,7 @@ from .api.response import Response
 from .api.sync_client import Client, upload
 from .api.upload_file import uploadFile
 from .api.upload_task import UploadTask
-from .transport.config import Limits, Preference, QuicOptions, Timeouts
+from .transport.config import Limits, Preference, QualityOptions, QuicOptions, Timeouts
 from .transport.connections.exchange import Progress
 from .transport.errors import (
     Aborted,
@@ -43,6 +43,9 @@ from .transport.errors import (
 from .transport.message import Headers, ResponseHead
 from .transport.multipart import Part
 from .transport.profile.profile import Profile
+from .transport.quality.estimate import EstimateSource, QualityEstimate
+from .transport.quality.network import EffectiveType, Network, NetworkType
+from .transport.quality_meter import network_changed
 
 __version__ = _version("trilane")
 
@@ -56,12 +59,16 @@ __all__ = [
     "ConnectTimeout",
     "ConnectionLost",
     "DeadlineExceeded",
+    "EffectiveType",
+    "EstimateSource",
     "Headers",
     "InvalidFormValue",
     "InvalidHeader",
     "InvalidUrl",
     "Limits",
+    "Network",
     "NetworkError",
+    "NetworkType",
     "Part",
     "PoolTimeout",
     "Preference",
@@ -69,6 +76,8 @@ __all__ = [
     "Progress",
     "ProtocolError",
     "ProtocolUnavailable",
+    "QualityEstimate",
+    "QualityOptions",
     "QuicOptions",
     "ReadTimeout",
     "RedirectError",
@@ -90,6 +99,7 @@ __all__ = [
     "UsageError",
     "WriteTimeout",
     "__version__",
+    "network_changed",
     "upload",
     "uploadFile",
 ]

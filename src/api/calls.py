@@ -135,6 +135,7 @@ def _call(
         follow_redirects=options.get("follow_redirects", True),
         high_performance=options.get("high_performance", True),
         early_data=options.get("early_data", False),
+        profile=options.get("profile", True),
         on_progress=quiet(options.get("on_progress")),
         on_head=_on_head(options),
     )

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from ..transport.call import Call
-from ..transport.config import Limits, Preference, QuicOptions
+from ..transport.config import Limits, Preference, QualityOptions, QuicOptions
 from ..transport.engine import Engine
 from ..transport.errors import ClientClosed, UsageError
 from ..transport.profile.profile import fold
@@ -23,6 +23,7 @@ from .client_options import (
     CertInput,
     TimeoutInput,
     VerifyInput,
+    quality_options,
     quic_options,
     refuse_proxy,
     timeouts_of,
@@ -48,6 +49,7 @@ class AsyncClient:
         timeout: seconds for a whole call, `Timeouts` for its parts, or None for no limit.
         limits: bounds on connections and responses.
         quic: how HTTP/3 connections behave.
+        quality: how the quality of the network is estimated.
         trust_env: whether `SSLKEYLOGFILE` and `QLOGDIR` are honoured.
 
     Raises:
@@ -65,6 +67,7 @@ class AsyncClient:
         timeout: TimeoutInput = 60.0,
         limits: Limits | None = None,
         quic: QuicOptions | None = None,
+        quality: QualityOptions | None = None,
         trust_env: bool = True,
     ) -> None:
         refuse_proxy(proxy)
@@ -75,6 +78,7 @@ class AsyncClient:
             tls=tls_options(verify, cert, trust_env=trust_env),
             limits=limits,
             quic=quic_options(quic, trust_env=trust_env),
+            quality=quality_options(quality),
         )
         self._open: bool | None = None
         """None: not entered yet; False: left."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from ssl import SSLContext
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, get_args
 
 from ..transport.config import (
     HttpVersion,
     Limits,
     Preference,
+    QualityOptions,
+    QualityScope,
     QuicOptions,
+    ThroughputRule,
     Timeouts,
     TlsOptions,
 )
@@ -37,6 +40,7 @@ class ConnectOptions(TypedDict, total=False):
     proxy: str | None
     limits: Limits | None
     quic: QuicOptions | None
+    quality: QualityOptions | None
     trust_env: bool
 
 
@@ -67,6 +71,19 @@ def quic_options(quic: QuicOptions | None, *, trust_env: bool) -> QuicOptions:
     if quic is not None:
         return quic
     return QuicOptions(qlog_dir=_environment("QLOGDIR") if trust_env else None)
+
+
+def quality_options(quality: QualityOptions | None) -> QualityOptions:
+    """The given options, else the default ones."""
+    if quality is None:
+        return QualityOptions()
+    for value, annotation in (
+        (quality.throughput_rule, ThroughputRule),
+        (quality.scope, QualityScope),
+    ):
+        if value not in get_args(annotation):
+            raise UsageError(f"{value!r} is none of {get_args(annotation)}")
+    return quality
 
 
 def timeouts_of(timeout: TimeoutInput) -> Timeouts:

@@ -31,6 +31,8 @@ class Call:
     """Whether bulk senders may carry the body."""
     early_data: bool = False
     """The caller says that a replay of this request does no harm (RFC 8470): it may be 0-RTT."""
+    profile: bool = True
+    """Whether it is profiled, and counts for the estimates of the network's quality."""
     on_progress: Callable[[Progress], None] | None = None
     on_head: Callable[[ResponseHead], None] | None = None
 

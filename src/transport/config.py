@@ -9,6 +9,11 @@ from typing import Literal
 
 RetryStale = Literal["always", "idempotent", "never"]
 """Whether a request is resent when a reused connection dies before any response byte."""
+ThroughputRule = Literal["relaxed", "chromium"]
+"""`relaxed`: any response of 64 kB, or over two round trips, tells of the network's throughput.
+`chromium`: only five GET requests at once, of 32 kB together; uploads never qualify."""
+QualityScope = Literal["process", "client"]
+"""Whose requests count: those of all clients with the same options, or of this one alone."""
 
 
 class HttpVersion(StrEnum):
@@ -84,6 +89,20 @@ class QuicOptions:
     """Send requests as 0-RTT data when a session ticket permits it (RFC 9001 §4.6). Somebody on
     the way may replay them to the server, so only requests that can stand that should be made."""
     qlog_dir: str | None = None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityOptions:
+    """How the quality of the network is estimated; see `docs/profile.md`."""
+
+    include_private: bool = False
+    """Whether peers with loopback, private or link-local addresses count; they say nothing about
+    the network outside."""
+    throughput_rule: ThroughputRule = "relaxed"
+    platform_defaults: bool = False
+    """Whether to suppose, as Chromium does, what such networks are like until something was
+    observed. Off: no figure is better than an invented one."""
+    scope: QualityScope = "process"
+
+
     """Folder for qlog files; the `QLOGDIR` variable sets it."""
 
 

@@ -19,7 +19,7 @@ from anyio import to_thread
 
 from .alt_svc_file import load_alternatives, save_alternatives
 from .call import Call, Outcome
-from .config import Limits, QuicOptions, TlsOptions
+from .config import Limits, QualityOptions, QuicOptions, TlsOptions
 from .connections.exchange import Exchange, RawResponse
 from .connector import Connector
 from .errors import (
@@ -39,6 +39,7 @@ from .pool import DialFailed, Lease, Pool
 from .profile.moments import Moment
 from .profile.profile import fold
 from .profile.recorder import Leg, Recorder
+from .quality_meter import quality_meter
 from .slots import Slots
 
 logger = logging.getLogger("trilane")
@@ -56,11 +57,13 @@ class Engine:
         tls: TlsOptions | None = None,
         limits: Limits | None = None,
         quic: QuicOptions | None = None,
+        quality: QualityOptions | None = None,
         alt_svc_path: Path | None = None,
     ) -> None:
         self._tls = tls or TlsOptions()
         self._limits = limits or Limits()
         self._quic = quic or QuicOptions()
+        self._quality = quality_meter(quality or QualityOptions())
         self._alt_svc_path = alt_svc_path
         self._stack: AsyncExitStack | None = None
 
@@ -130,13 +133,21 @@ class Engine:
     async def _send(self, call: Call, recorder: Recorder) -> Outcome:
         if self._stack is None:
             raise ClientClosed("the client is not running: use it inside `async with`")
-        async with self._slot(call, recorder):
-            for hop in range(MAX_REDIRECTS + 1):
-                outcome = await self._leg(call, recorder, is_redirect=hop > 0)
-                step = redirection(call.method, call.url, call.headers, outcome.head)
-                if step is None or not call.follow_redirects:
-                    return outcome
-                call = _redirected(call, step)
+        try:
+            async with self._slot(call, recorder):
+                return await self._follow(call, recorder)
+        finally:
+            if call.profile:
+                recorder.quality = self._quality.estimate()
+
+    async def _follow(self, call: Call, recorder: Recorder) -> Outcome:
+        """Each leg, from redirect to redirect."""
+        for hop in range(MAX_REDIRECTS + 1):
+            outcome = await self._leg(call, recorder, is_redirect=hop > 0)
+            step = redirection(call.method, call.url, call.headers, outcome.head)
+            if step is None or not call.follow_redirects:
+                return outcome
+            call = _redirected(call, step)
         raise RedirectError(f"more than {MAX_REDIRECTS} redirects")
 
     @asynccontextmanager
@@ -201,6 +212,7 @@ class Engine:
             exchange = Exchange(
                 head=_head(call, lease),
                 body=call.body,
+        flight = None
                 recorder=recorder,
                 timeouts=call.timeouts,
                 limits=self._limits,
@@ -214,9 +226,13 @@ class Engine:
             self._pool.release(lease)
 
     def _learn(self, call: Call, leg: Leg, raw: RawResponse) -> None:
+            if call.profile:
+                flight = self._quality.begin(recorder.leg, call, expects_continue=expect_continue)
         origin = call.url.origin
         alt_svc = raw.head.headers.get("alt-svc")
         if alt_svc is not None and origin.secure:
+            if flight is not None:
+                self._quality.end(flight)
             self._memory.saw_alt_svc(origin, alt_svc)
         if leg.sample is not None and leg.sample.rtt_ms is not None:
             self._memory.saw_rtt(origin, leg.sample.rtt_ms)

@@ -15,7 +15,7 @@ LAYERS = (
     ("api",),
     ("transport.engine",),
     ("transport.pool",),
-    ("transport.connector",),
+    ("transport.connector", "transport.quality_meter"),
     ("transport.call", "transport.alt_svc_file", "transport.slots"),
     ("transport.origins",),
     ("transport.connections",),
@@ -31,6 +31,7 @@ LAYERS = (
         "transport.message",
         "transport.multipart",
         "transport.profile",
+        "transport.quality",
         "transport.sources",
     ),
 )
@@ -42,7 +43,7 @@ FREESTANDING = "api.receiver"
 
 PACKAGE_MARKERS = ("", "transport")
 
-NO_IO = ("transport.protocols", "transport.policy")
+NO_IO = ("transport.protocols", "transport.policy", "transport.quality")
 IO_MODULES = {
     "anyio",
     "asyncio",
@@ -135,7 +136,7 @@ def test_imports_make_no_circle() -> None:
         pytest.fail(f"import circle: {' -> '.join(exc.args[1])}")
 
 
-def test_protocols_and_policy_do_no_io() -> None:
+def test_protocols_policy_and_quality_do_no_io() -> None:
     wrong = [
         f"{module.name}:{found.line} imports {found.target}"
         for module in all_modules()

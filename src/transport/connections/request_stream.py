@@ -111,7 +111,11 @@ class RequestStream:
         self.received_events += 1
         self._chunks.append(event.data)
         self._received_body_bytes += len(event.data)
-        self.exchange.recorder.mark(Moment.RESPONSE_END, read_ns)
+        leg = self.exchange.recorder.leg
+        leg.times[Moment.RESPONSE_END] = read_ns
+        leg.response_body_bytes = self._received_body_bytes
+        if read_ns == leg.times[Moment.RESPONSE_HEAD_END]:
+            leg.response_body_with_head_bytes = self._received_body_bytes
         limit = self.exchange.limits.response_body_bytes
         if self._received_body_bytes > limit:
             self.fail(ResponseTooLarge(f"the response body is larger than {limit} bytes"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ..config import HttpVersion
 from ..facts import TlsFacts
 from ..message import Origin, parse_url
+from ..quality.estimate import QualityEstimate
 from .moments import WALL, Attempt, Moment, Ns, TransportSample, WallAnchor
 from .recorder import Leg, Recorder
 
@@ -85,6 +86,9 @@ class Profile:
     early_response: bool
     """The final response began before the request had been sent."""
     high_performance: bool
+    quality: QualityEstimate | None
+    """What was known of the network when the call ended, from it and others before; None when it
+    was made without a profile, or with a client that does not run."""
     wall: WallAnchor = WALL
 
     @property
@@ -167,6 +171,7 @@ def fold(recorder: Recorder) -> Profile:
         early_response=response_start is not None
         and (not last.upload_complete or (request_end or response_start) > response_start),
         high_performance=last.high_performance,
+        quality=recorder.quality,
     )
 
 

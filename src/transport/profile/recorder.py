@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ..quality.estimate import QualityEstimate
 from .moments import Attempt, ConnectionFacts, DialRecord, Moment, Ns, TransportSample
 
 
@@ -32,6 +33,10 @@ class Leg:
     sent_bytes: int = 0
     """HTTP-layer bytes: head, framing, body."""
     received_bytes: int = 0
+    response_body_bytes: int = 0
+    """Body bytes of the response so far."""
+    response_body_with_head_bytes: int = 0
+    """Those of them that the read brought which completed the head."""
     upload_complete: bool = False
     """The whole body was given to the operating system."""
     high_performance: bool = False
@@ -41,7 +46,7 @@ class Leg:
 class Recorder:
     """The record of one call: its own moments and its legs, oldest first."""
 
-    __slots__ = ("_clock", "invoke_start", "legs", "queue_end", "queue_start")
+    __slots__ = ("_clock", "invoke_start", "legs", "quality", "queue_end", "queue_start")
 
     def __init__(self, clock: Callable[[], Ns] = time.monotonic_ns) -> None:
         self._clock = clock
@@ -54,6 +59,8 @@ class Recorder:
         """Read the clock moments are taken from."""
         return self._clock()
 
+        self.quality: QualityEstimate | None = None
+        """What was known of the network when the call ended."""
     @property
     def leg(self) -> Leg:
         """The leg in progress."""

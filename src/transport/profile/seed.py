@@ -8,18 +8,19 @@ http; `redirect*` is 0 unless every hop stayed on the origin.
 from __future__ import annotations
 
 from ..config import HttpVersion
+from ..quality.estimate import QualityEstimate
 from .moments import Ns
 from .profile import Profile
 
 _PROTOCOL_NAMES = {HttpVersion.HTTP1: "http1.1", HttpVersion.HTTP2: "h2", HttpVersion.HTTP3: "quic"}
-#: Chromium's markers (net/nqe): ECT "unknown", and "no estimate" for round trips and throughput.
-_NETTYPE_UNKNOWN = 0
+#: Chromium's marker (net/nqe) for a round trip or throughput of which nothing is known.
 _NO_ESTIMATE = -1
 
 
 def seed_view(profile: Profile) -> dict[str, object]:
     """Every field of the seed's table, JSON-serialisable."""
     fetch_start = profile.fetch_start
+    quality = profile.quality or QualityEstimate()
     skipped = fetch_start if profile.connect_end is not None or profile.socket_reused else None
     secure = profile.url is not None and profile.url.startswith("https:")
     show_redirects = profile.redirects_same_origin
@@ -46,10 +47,11 @@ def seed_view(profile: Profile) -> dict[str, object]:
         "responseStart": ms(profile.response_start),
         "responseEnd": ms(profile.response_end),
         "rtt": _rounded(profile.rtt_ms),
-        "estimate_nettype": _NETTYPE_UNKNOWN,
-        "httpRttEstimate": _NO_ESTIMATE,
-        "transportRttEstimate": _NO_ESTIMATE,
-        "downstreamThroughputKbpsEstimate": _NO_ESTIMATE,
+        "estimate_nettype": int(quality.effective_type),
+        "httpRttEstimate": _estimated(quality.http_rtt_ms),
+        "transportRttEstimate": _estimated(quality.transport_rtt_ms),
+        "downstreamThroughputKbpsEstimate": _estimated(quality.downstream_kbps),
+        "upstreamThroughputKbpsEstimate": _estimated(quality.upstream_kbps),
         "throughputKbps": _rounded(profile.throughput_kbps),
         "peerIP": profile.peer_ip or "",
         "port": profile.port or 0,
@@ -59,6 +61,10 @@ def seed_view(profile: Profile) -> dict[str, object]:
         "protocol": _PROTOCOL_NAMES[profile.http_version] if profile.http_version else "unknown",
         "usingHighPerformanceMode": profile.high_performance,
     }
+
+
+def _estimated(value: float | None) -> float:
+    return _NO_ESTIMATE if value is None else round(value, 3)
 
 
 def _rounded(value: float | None) -> float:

@@ -1,0 +1,1 @@
+"""The network quality estimator: Chromium's, ported, and made right for uploads. Pure: no I/O."""
