@@ -129,21 +129,30 @@ class Delivery:
             self._home = self._fallback
 
     def _deliver(self) -> None:
-        # Each piece is taken just before it is told: a listener that waits for the result has
-        # everything behind it delivered meanwhile (`CallbackThread.run_jobs_until`).
+        """Tell the first of what is there.
+
+        What is behind it has a job of its own, posted before: should a listener wait for the
+        result in the thread that delivers, that thread can go on (`CallbackThread.run_jobs_until`).
+        """
         with self._lock:
-            self._posted = False
-            progress, self._undelivered.progress = self._undelivered.progress, None
-        if progress is not None:
-            self.progress.tell(progress)
-        with self._lock:
-            headers, self._undelivered.headers = self._undelivered.headers, None
-        if headers is not None:
-            self.headers.tell(headers)
-        with self._lock:
-            ending, self._undelivered.ending = self._undelivered.ending, None
-        if ending is not None:
-            self._finish(ending)
+            tell = self._take()
+            self._posted = more = self._undelivered != _Undelivered()
+        if more:
+            self.run_at_home(self._deliver)
+        tell()
+
+    def _take(self) -> Job:
+        news = self._undelivered
+        if (progress := news.progress) is not None:
+            news.progress = None
+            return lambda: self.progress.tell(progress)
+        if (headers := news.headers) is not None:
+            news.headers = None
+            return lambda: self.headers.tell(headers)
+        if (ending := news.ending) is not None:
+            news.ending = None
+            return lambda: self._finish(ending)
+        return _nothing
 
     def _finish(self, ending: Ending) -> None:
         self._delivering_in = threading.get_ident()
@@ -160,3 +169,7 @@ class Delivery:
             waiters, self._waiters = self._waiters, []
         for wake in waiters:
             wake()
+
+
+def _nothing() -> None:
+    """What is left to do when a home that had gone comes back to a job that was done elsewhere."""

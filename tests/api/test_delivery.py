@@ -166,3 +166,16 @@ def test_a_waiter_that_has_gone_is_not_woken() -> None:
     scene.delivery.discard_waiter(wake)
 
     assert woken == []
+
+
+def test_a_listener_that_runs_the_home_itself_gets_everything_behind_it() -> None:
+    """That is what waiting for the result inside a callback comes to."""
+    scene = Scene()
+    scene.delivery.progress.add(lambda _: scene.home.run())
+    scene.delivery.report_progress({"progress": 100})
+    scene.delivery.report_headers({"header": {}})
+    scene.delivery.report_ending(GOOD)
+    scene.home.jobs.popleft()()
+
+    assert scene.names() == ["progress", "headers", "success", "complete", "woken"]
+    assert not scene.home.jobs
