@@ -89,6 +89,9 @@ class QuicOptions:
     """Send requests as 0-RTT data when a session ticket permits it (RFC 9001 §4.6). Somebody on
     the way may replay them to the server, so only requests that can stand that should be made."""
     qlog_dir: str | None = None
+    """Folder for qlog files; the `QLOGDIR` variable sets it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityOptions:
     """How the quality of the network is estimated; see `docs/profile.md`."""
@@ -101,9 +104,6 @@ class QualityOptions:
     """Whether to suppose, as Chromium does, what such networks are like until something was
     observed. Off: no figure is better than an invented one."""
     scope: QualityScope = "process"
-
-
-    """Folder for qlog files; the `QLOGDIR` variable sets it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -208,11 +208,11 @@ class Engine:
     async def _exchange(
         self, call: Call, recorder: Recorder, lease: Lease, *, expect_continue: bool
     ) -> RawResponse:
+        flight = None
         try:
             exchange = Exchange(
                 head=_head(call, lease),
                 body=call.body,
-        flight = None
                 recorder=recorder,
                 timeouts=call.timeouts,
                 limits=self._limits,
@@ -221,18 +221,18 @@ class Engine:
                 on_head=call.on_head,
                 high_performance=call.high_performance,
             )
+            if call.profile:
+                flight = self._quality.begin(recorder.leg, call, expects_continue=expect_continue)
             return await lease.connection.exchange(exchange)
         finally:
             self._pool.release(lease)
+            if flight is not None:
+                self._quality.end(flight)
 
     def _learn(self, call: Call, leg: Leg, raw: RawResponse) -> None:
-            if call.profile:
-                flight = self._quality.begin(recorder.leg, call, expects_continue=expect_continue)
         origin = call.url.origin
         alt_svc = raw.head.headers.get("alt-svc")
         if alt_svc is not None and origin.secure:
-            if flight is not None:
-                self._quality.end(flight)
             self._memory.saw_alt_svc(origin, alt_svc)
         if leg.sample is not None and leg.sample.rtt_ms is not None:
             self._memory.saw_rtt(origin, leg.sample.rtt_ms)

@@ -54,13 +54,13 @@ class Recorder:
         self.queue_start: Ns | None = None
         self.queue_end: Ns | None = None
         self.legs: list[Leg] = []
+        self.quality: QualityEstimate | None = None
+        """What was known of the network when the call ended."""
 
     def now(self) -> Ns:
         """Read the clock moments are taken from."""
         return self._clock()
 
-        self.quality: QualityEstimate | None = None
-        """What was known of the network when the call ended."""
     @property
     def leg(self) -> Leg:
         """The leg in progress."""
