@@ -31,6 +31,7 @@ CONNECTION = (
     "_spaces",
     "_state",
     "_streams",
+    "_streams_queue",
 )
 SENDER = (
     "_buffer_fin",

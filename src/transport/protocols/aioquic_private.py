@@ -10,6 +10,7 @@ functions whose names are verbs.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ _RESET_TOKEN_BYTES = 16
 _LONG_HEADER = 0x80
 #: RFC 9000 §18.2: the limit of a peer that states none.
 _DEFAULT_MAX_UDP_PAYLOAD_BYTES = 65527
+
+#: Enough for a packet to be filled from several small streams, few enough to be walked per packet.
+_STREAMS_IN_TURN = 8
 
 
 class _Counting(QuicCongestionControl):
@@ -186,6 +190,41 @@ class SendHalf:
     def was_reset(self) -> bool:
         """The sending was cut short, by us or by STOP_SENDING."""
         return self._sender._reset_error_code is not None
+
+
+def datagrams_to_send(quic: QuicConnection, now_s: float) -> list[tuple[bytes, tuple[str, int]]]:
+    """What aioquic wants sent now.
+
+    aioquic walks all its streams for every packet, so a hundred uploads at once would be a hundred
+    times the work. It is shown a few of those that have something to send, in turns.
+    """
+    if len(quic._streams_queue) <= _STREAMS_IN_TURN:
+        return quic.datagrams_to_send(now_s)
+    datagrams: list[tuple[bytes, tuple[str, int]]] = []
+    resting: list[QuicStream] = []
+    waiting = deque(quic._streams_queue)
+    more = True
+    while more:
+        quic._streams_queue = _next_in_turn(waiting, resting)
+        try:
+            produced = quic.datagrams_to_send(now_s)
+        finally:
+            # aioquic has put those it served behind the others, and dropped the finished ones.
+            resting += quic._streams_queue
+            quic._streams_queue = [*waiting, *resting]
+        datagrams += produced
+        more = bool(produced and waiting)
+    return datagrams
+
+
+def _next_in_turn(waiting: deque[QuicStream], resting: list[QuicStream]) -> list[QuicStream]:
+    chosen: list[QuicStream] = []
+    while waiting and len(chosen) < _STREAMS_IN_TURN:
+        stream = waiting.popleft()
+        wants = not (stream.is_blocked or stream.sender.buffer_is_empty)
+        wants = wants or stream.sender.reset_pending or stream.receiver.stop_pending
+        (chosen if wants or stream.is_finished else resting).append(stream)
+    return chosen
 
 
 def send_half(quic: QuicConnection, stream_id: int) -> SendHalf:

@@ -242,7 +242,7 @@ class Http3Machine:
         ready: list[tuple[bytes, Address]] = []
         with self._guarded():
             self._update_keys()
-            ready = self.quic.datagrams_to_send(now_s)
+            ready = private.datagrams_to_send(self.quic, now_s)
         return [Datagram(data, address) for data, address in ready]
 
     def take_sent(self) -> list[Sent]:
