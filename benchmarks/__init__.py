@@ -1,1 +1,1 @@
-"""The measuring instrument of the project."""
+"""The measuring instrument of the project; `python -m benchmarks --help`."""

@@ -1,0 +1,56 @@
+"""trilane itself, with the profile on, on the event loops it supports."""
+
+from __future__ import annotations
+
+import trilane
+from trilane.api.client_options import ProtocolInput
+
+from ..lanes import Lane
+from .client import AsyncClient, Source, require_ok
+
+#: The crowd asks for 64 uploads at once; the default of 10 would measure our own queue.
+_LIMITS = trilane.Limits(parallel_requests=64, connections_per_origin=64)
+
+
+_PROTOCOLS: dict[Lane, ProtocolInput] = {
+    Lane.H1: "http/1.1",
+    Lane.H1_TLS: "http/1.1",
+    Lane.H2: "h2",
+    Lane.H3: "h3",
+}
+
+
+class AsyncioClient(AsyncClient):
+    """On asyncio's own loop."""
+
+    async def open(self) -> None:
+        """Begin, inside the event loop."""
+        verify = self.target.ca if self.target.lane is not Lane.H1 else True
+        self._client = trilane.AsyncClient(verify=verify, limits=_LIMITS)
+        await self._client.__aenter__()
+
+    async def upload(self, path: str, source: Source) -> bytes:
+        """POST the source; see `AsyncClient.upload`."""
+        response = await self._client.upload(
+            self.target.url(path),
+            source,
+            filename="upload.bin",
+            protocol=_PROTOCOLS[self.target.lane],
+        )
+        return require_ok(response.status_code, response.content)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.__aexit__(None, None, None)
+
+
+class UvloopClient(AsyncioClient):
+    """On asyncio with uvloop."""
+
+    backend_options = {"use_uvloop": True}  # noqa: RUF012 - read only
+
+
+class TrioClient(AsyncioClient):
+    """On trio."""
+
+    backend = "trio"
