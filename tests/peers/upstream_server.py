@@ -1,7 +1,8 @@
 """An independent receiver: stdlib http.server, foreign multipart parsers, SHA-256 of everything.
 
-Run as `python -m tests.peers.upstream_server --port N [--cert PEM --key PEM]`. It answers every
-request with a `Receipt` in JSON. `/raw` hashes the body without parsing it. Query switches:
+Run as `python -m tests.peers.upstream_server [--address A] --port N [--cert PEM --key PEM]`. It
+answers every request with a `Receipt` in JSON. `/raw` hashes the body without parsing it. Query
+switches:
 
 - `status=413`: that status instead of 200; `location=URL` adds a Location field
 - `delay_s=0.5`: waits between the end of the request and the response
@@ -198,6 +199,7 @@ class UpstreamServer(ThreadingHTTPServer):
 def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--cert")
     parser.add_argument("--key")
@@ -207,7 +209,7 @@ def main() -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.cert, options.key)
         context.set_alpn_protocols(["http/1.1"])
-    with UpstreamServer(("127.0.0.1", options.port), context) as server:
+    with UpstreamServer((options.address, options.port), context) as server:
         server.serve_forever()
 
 

@@ -1,0 +1,187 @@
+"""What a profile says of an upload over a link whose properties are known.
+
+TCP's congestion control is Reno here (see `emulated_link`), QUIC's is the default, CUBIC: both
+fill the queue in front of the wire. A request's round trips are then those of a link with a full
+queue ("bufferbloat"): `rtt` says so, and `min_rtt_ms` tells the link's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import pytest
+
+from tests.link.conftest import MakeLink
+from tests.link.emulation import Link
+from tests.link.servers import Site
+from tests.link.shaper import Shape
+from tests.link.uploads import Job, Observation, Plan, Protocol, upload_from
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+
+RTT_MS, RATE_MBIT = 40, 10
+RATE_BYTES_PER_S = RATE_MBIT * 1e6 / 8
+QUEUE_BYTES = 64 * 1024
+#: The largest piece of a body that is written in one go.
+PIECE_BYTES = 256 * 1024
+#: 3.2 s on the wire: two round trips of slow start, and one for the last acknowledgement, are
+#: less than 5 % of that.
+BODY_BYTES = 4_000_000
+MIB = 1 << 20
+
+Lane = tuple[Protocol, bool]
+LANES: Sequence[Lane] = (("http/1.1", False), ("http/1.1", True), ("h2", True), ("h3", True))
+
+every_lane = pytest.mark.parametrize(
+    ("protocol", "secure"), LANES, ids=["h1", "h1-tls", "h2", "h3"]
+)
+
+
+def upload(
+    wire: Link, site: Site, *jobs: Job, backend: Literal["asyncio", "trio"] = "asyncio"
+) -> list[Observation]:
+    return upload_from(wire.client, Plan(ca=str(site.ca), jobs=jobs, backend=backend))
+
+
+@every_lane
+def test_a_long_upload_shows_the_rate_of_the_link(
+    link: MakeLink, site: Site, protocol: Protocol, secure: bool
+) -> None:
+    wire = link(rtt_ms=RTT_MS, rate_mbit=RATE_MBIT, queue_bytes=QUEUE_BYTES)
+    before = wire.counts().up
+    [seen] = upload(
+        wire,
+        site,
+        Job(url=site.url(protocol, secure=secure), protocol=protocol, body_bytes=BODY_BYTES),
+    )
+    after = wire.counts().up
+
+    # The wire carries headers, and again what was dropped; what it carried is its own count.
+    carried = after.carried_bytes - before.carried_bytes
+    assert carried > BODY_BYTES
+    assert seen.receipt["body_bytes"] == BODY_BYTES
+    duration_s = seen.between_s("request_start", "request_acked")
+    assert duration_s == pytest.approx(carried / RATE_BYTES_PER_S, rel=0.05)
+
+    check_what_buffers_hid(seen)
+    check_round_trips_under_load(seen)
+
+
+def check_what_buffers_hid(seen: Observation) -> None:
+    """`request_end` comes before `request_acked` by what the link needs for what is under way."""
+    hidden_bytes = seen.body_sent_bytes - (seen.acked_when_sent_bytes or 0)
+    hidden_s = seen.between_s("request_end", "request_acked")
+    assert hidden_s > RTT_MS / 1e3
+    # A piece counts as acknowledged when the whole of it is.
+    assert hidden_s > 0.95 * (hidden_bytes - PIECE_BYTES) / RATE_BYTES_PER_S
+    assert hidden_s < 1.1 * hidden_bytes / RATE_BYTES_PER_S + RTT_MS / 1e3
+
+
+def check_round_trips_under_load(seen: Observation) -> None:
+    """The smoothed round trip includes the queue, the smallest does not."""
+    longest_ms = RTT_MS + QUEUE_BYTES / RATE_BYTES_PER_S * 1e3
+    rtt_ms, min_rtt_ms = seen.rtt_ms, seen.transport["min_rtt_ms"]
+    assert rtt_ms is not None
+    assert min_rtt_ms == pytest.approx(RTT_MS, rel=0.1)
+    assert RTT_MS * 1.2 < rtt_ms < longest_ms * 1.1
+
+
+@every_lane
+def test_short_uploads_show_the_round_trip_of_the_link(
+    link: MakeLink, site: Site, protocol: Protocol, secure: bool
+) -> None:
+    wire = link(rtt_ms=RTT_MS, rate_mbit=RATE_MBIT)
+    url = site.url(protocol, secure=secure)
+    jobs = [
+        Job(url=url, protocol=protocol, body_bytes=1024, new_client=number == 0)
+        for number in range(8)
+    ]
+
+    seen = upload(wire, site, *jobs, backend="trio")
+
+    assert [each.socket_reused for each in seen] == [False] + [True] * 7
+    for each in seen:
+        assert each.rtt_ms == pytest.approx(RTT_MS, rel=0.1)
+        assert each.transport["min_rtt_ms"] == pytest.approx(RTT_MS, rel=0.1)
+        # Nothing is hidden: one packet leaves at once and is acknowledged a round trip later.
+        assert each.between_s("request_start", "request_end") < 0.01
+        acked_ms = each.between_s("request_start", "request_acked") * 1e3
+        assert acked_ms == pytest.approx(RTT_MS, rel=0.3)
+    first = seen[0]
+    round_trips = {"http/1.1": 2 if secure else 1, "h2": 2, "h3": 1}[protocol]
+    connecting_ms = first.between_s("connect_start", "connect_end") * 1e3
+    assert connecting_ms == pytest.approx(round_trips * RTT_MS, rel=0.3)
+
+
+def test_a_slow_link_is_what_the_sending_waited_for(link: MakeLink, site: Site) -> None:
+    wire = link(rtt_ms=RTT_MS, rate_mbit=RATE_MBIT, queue_bytes=QUEUE_BYTES)
+
+    [seen] = upload(wire, site, Job(url=site.upstream_url(), protocol="http/1.1", body_bytes=MIB))
+
+    busy, by_peer, by_buffer = limits_ms(seen)
+    duration_ms = seen.between_s("request_start", "request_acked") * 1e3
+    assert busy == pytest.approx(duration_ms, rel=0.1)
+    assert by_peer < 0.1 * busy
+    assert by_buffer < 0.1 * busy
+
+
+def test_a_receiver_that_does_not_read_is_what_the_sending_waited_for(
+    link: MakeLink, site: Site
+) -> None:
+    wire = link(rtt_ms=RTT_MS, rate_mbit=100)
+    url = site.upstream_url("/raw?pause_s=1")
+
+    [seen] = upload(wire, site, Job(url=url, protocol="http/1.1", body_bytes=4 * MIB))
+
+    busy, by_peer, _ = limits_ms(seen)
+    assert by_peer > 700
+    assert by_peer < busy
+
+
+def test_a_small_send_buffer_is_what_the_sending_waited_for(link: MakeLink, site: Site) -> None:
+    wire = link(rtt_ms=RTT_MS, rate_mbit=100)
+    usual = wire.client.sysctl("net.ipv4.tcp_wmem")
+    wire.client.set_sysctl("net.ipv4.tcp_wmem", "4096 16384 16384")
+    try:
+        url = site.upstream_url()
+        [seen] = upload(wire, site, Job(url=url, protocol="http/1.1", body_bytes=MIB // 2))
+    finally:
+        wire.client.set_sysctl("net.ipv4.tcp_wmem", usual)
+
+    busy, by_peer, by_buffer = limits_ms(seen)
+    assert by_buffer > 0.5 * busy
+    assert by_peer < 0.1 * busy
+
+
+def limits_ms(seen: Observation) -> tuple[float, float, float]:
+    """Time with unacknowledged data; stalled by the peer's window; by our send buffer."""
+    names = ("busy_ms", "receive_window_limited_ms", "send_buffer_limited_ms")
+    busy, by_peer, by_buffer = (seen.transport[name] for name in names)
+    assert busy is not None
+    assert by_peer is not None
+    assert by_buffer is not None
+    return busy, by_peer, by_buffer
+
+
+@pytest.mark.parametrize("protocol", ["http/1.1", "h3"])
+def test_losses_are_counted(link: MakeLink, site: Site, protocol: Protocol) -> None:
+    wire = link(rtt_ms=10, rate_mbit=50)
+    wire.shape(
+        Shape(delay_s=0.005, rate_bytes_per_s=50e6 / 8, loss=0.02, seed=4), Shape(delay_s=0.005)
+    )
+    before = wire.counts().up
+
+    [seen] = upload(
+        wire, site, Job(url=site.url(protocol, secure=False), protocol=protocol, body_bytes=MIB)
+    )
+
+    after = wire.counts().up
+    lost = after.lost_packets - before.lost_packets
+    lost += after.overflowed_packets - before.overflowed_packets
+    assert lost > 0
+    assert seen.receipt["body_bytes"] == MIB
+    retransmitted = seen.transport["retransmitted_packets"]
+    assert retransmitted is not None
+    # Acknowledgements of ours may be among the lost, and a probe may be one too many.
+    assert 0.5 * lost <= retransmitted <= 2 * lost + 5

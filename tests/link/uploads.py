@@ -1,0 +1,168 @@
+"""Uploads made by a fresh process in a namespace, and what their profiles said.
+
+Run as `python -m tests.link.uploads PLAN`, where PLAN is a `Plan` in JSON; prints a list of
+`Observation`s in JSON. All times are converted to the epoch with a pair of clock readings taken
+beside each upload, so that they can be compared with what others noted.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import Literal
+
+import anyio
+
+import trilane
+from tests.link.namespaces import Namespace
+
+Protocol = Literal["http/1.1", "h2", "h3"]
+
+MOMENTS = (
+    "invoke_start",
+    "fetch_start",
+    "connect_start",
+    "tcp_connected",
+    "tls_start",
+    "tls_end",
+    "connect_end",
+    "request_start",
+    "request_end",
+    "request_acked",
+    "response_start",
+    "response_head_end",
+    "response_end",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One upload."""
+
+    url: str
+    protocol: Protocol
+    body_bytes: int
+    new_client: bool = True
+    """On a connection of its own; else on the one of the job before, which must have ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Uploads one after the other, by one process."""
+
+    ca: str
+    jobs: Sequence[Job]
+    backend: Literal["asyncio", "trio"] = "asyncio"
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What the profile of one upload said."""
+
+    job: Job
+    times: Mapping[str, int | None]
+    """Moments by their native names, in epoch nanoseconds."""
+    transport: Mapping[str, float | None]
+    """The `TransportSample`."""
+    sent_bytes: int
+    received_bytes: int
+    body_sent_bytes: int
+    socket_reused: bool
+    connection_id: int
+    http_version: str
+    rtt_ms: float | None
+    acked_when_sent_bytes: int | None
+    """Body bytes acknowledged when the system had just taken the last one."""
+    receipt: Mapping[str, object]
+    """What the receiver said."""
+    seed: Mapping[str, object] = field(repr=False)
+
+    def at(self, moment: str) -> int:
+        """A moment that must have happened, in epoch nanoseconds."""
+        value = self.times[moment]
+        assert value is not None, moment
+        return value
+
+    def between_s(self, start: str, end: str) -> float:
+        """Seconds from one moment to another."""
+        return (self.at(end) - self.at(start)) / 1e9
+
+
+def upload_from(
+    host: Namespace, plan: Plan, env: Mapping[str, str] | None = None
+) -> list[Observation]:
+    """Carry out a plan in a fresh process inside a namespace."""
+    output = host.python("tests.link.uploads", json.dumps(asdict(plan)), env=env, timeout_s=110.0)
+    return [Observation(**{**answer, "job": Job(**answer["job"])}) for answer in json.loads(output)]
+
+
+async def _carry_out(plan: Plan) -> list[dict[str, object]]:
+    observations: list[dict[str, object]] = []
+    position = 0
+    while position < len(plan.jobs):
+        async with trilane.AsyncClient(verify=plan.ca, timeout=plan.timeout_s) as client:
+            while True:
+                observations.append(await _upload(client, plan.jobs[position]))
+                position += 1
+                if position == len(plan.jobs) or plan.jobs[position].new_client:
+                    break
+    return observations
+
+
+async def _upload(client: trilane.AsyncClient, job: Job) -> dict[str, object]:
+    acked: list[int | None] = []
+
+    def watch(progress: trilane.Progress) -> None:
+        if progress.sent == progress.total:
+            acked.append(progress.acked)
+
+    response = await client.request(
+        "POST",
+        job.url,
+        content=_body(job.body_bytes),
+        protocol=job.protocol,
+        on_progress=watch,
+    )
+    to_epoch = time.time_ns() - time.monotonic_ns()
+    profile = response.profile
+    if profile is None or profile.transport is None or profile.http_version is None:
+        raise RuntimeError("the response came without a complete profile")
+    moments = {name: getattr(profile, name) for name in MOMENTS}
+    return {
+        "job": asdict(job),
+        "times": {name: None if at is None else at + to_epoch for name, at in moments.items()},
+        "transport": asdict(profile.transport),
+        "sent_bytes": profile.sent_bytes,
+        "received_bytes": profile.received_bytes,
+        "body_sent_bytes": profile.body_sent_bytes,
+        "socket_reused": profile.socket_reused,
+        "connection_id": profile.connection_id,
+        "http_version": profile.http_version,
+        "rtt_ms": profile.rtt_ms,
+        "acked_when_sent_bytes": acked[0] if acked else None,
+        "receipt": response.json(),
+        "seed": profile.seed(),
+    }
+
+
+@cache
+def _body(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+def main() -> None:
+    """Carry out the plan on the command line."""
+    description = json.loads(sys.argv[1])
+    jobs = tuple(Job(**job) for job in description.pop("jobs"))
+    plan = Plan(jobs=jobs, **description)
+    sys.stdout.write(json.dumps(anyio.run(_carry_out, plan, backend=plan.backend)))
+
+
+if __name__ == "__main__":
+    main()
