@@ -75,6 +75,11 @@ def receiver(server_folder: Path) -> Iterator[Endpoints]:
     yield from _started(servers.receiver(server_folder))
 
 
+@pytest.fixture(scope="session")
+def hypercorn(server_folder: Path, certificates: Certificates) -> Iterator[Endpoints]:
+    yield from _started(servers.hypercorn(server_folder, certificates))
+
+
 def _started(server: AbstractContextManager[Endpoints]) -> Iterator[Endpoints]:
     """Run a server; without its program, skip what needs it, or fail where that is not allowed."""
     with ExitStack() as stack:

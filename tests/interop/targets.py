@@ -58,6 +58,7 @@ TARGETS = (
     Target("caddy", "https", "h3"),
     Target("gtlsserver", "https", "h3"),
     Target("receiver", "https", "h3"),
+    Target("hypercorn", "https", "h3"),
 )
 
 

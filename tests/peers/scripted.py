@@ -23,21 +23,19 @@ class Peer:
     def __init__(self, connection: socket.socket, stopping: threading.Event) -> None:
         self._socket = connection
         self._stopping = stopping
-        self._buffered = b""
+        self._buffered = bytearray()
 
     def read_head(self) -> bytes:
         """Read a request head, the empty line included."""
         while b"\r\n\r\n" not in self._buffered:
             self._buffered += self._receive_some()
-        head, self._buffered = self._buffered.split(b"\r\n\r\n", 1)
-        return head + b"\r\n\r\n"
+        return self._take(self._buffered.index(b"\r\n\r\n") + 4)
 
     def read_body(self, byte_count: int) -> bytes:
         """Read exactly this many bytes of a body."""
         while len(self._buffered) < byte_count:
             self._buffered += self._receive_some()
-        body, self._buffered = self._buffered[:byte_count], self._buffered[byte_count:]
-        return body
+        return self._take(byte_count)
 
     def read_request(self) -> bytes:
         """Read a head and the body its Content-Length announces; return the body."""
@@ -47,7 +45,7 @@ class Peer:
 
     def drain(self) -> int:
         """Read and drop until the client closes; return how many bytes that were."""
-        count, self._buffered = len(self._buffered), b""
+        count = len(self._take(len(self._buffered)))
         with suppress(ConnectionError, ssl.SSLError):
             while data := self._socket.recv(65536):
                 count += len(data)
@@ -81,6 +79,11 @@ class Peer:
         """Send FIN and keep reading possible."""
         self._socket.shutdown(socket.SHUT_WR)
 
+    def _take(self, byte_count: int) -> bytes:
+        taken = bytes(self._buffered[:byte_count])
+        del self._buffered[:byte_count]
+        return taken
+
     def _receive_some(self) -> bytes:
         data = self._socket.recv(65536)
         if not data:
@@ -106,6 +109,7 @@ class ScriptedServer:
         self._stopping = threading.Event()
         self._connections: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
+        self._more_threads = threading.Condition()
         self._failures: list[BaseException] = []
         self._acceptor = threading.Thread(target=self._accept)
         self._acceptor.start()
@@ -113,6 +117,16 @@ class ScriptedServer:
     def url(self, path: str = "/upload", host: str = "127.0.0.1") -> str:
         """Absolute URL of a path on this server."""
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}{path}"
+
+    def finish(self, connections: int = 1) -> None:
+        """Wait for so many connections and until their scripts end by themselves.
+
+        Which they do once the client has closed its side.
+        """
+        with self._more_threads:
+            self._more_threads.wait_for(lambda: len(self._threads) >= connections, _PEER_TIMEOUT_S)
+        for thread in self._threads:
+            thread.join()
 
     def stop(self) -> None:
         """End every connection, wait for the scripts, and raise what one of them raised."""
@@ -135,8 +149,10 @@ class ScriptedServer:
                 self.accepted += 1
                 thread = threading.Thread(target=self._follow, args=(connection, script))
                 self._connections.append(connection)
-                self._threads.append(thread)
                 thread.start()
+                with self._more_threads:
+                    self._threads.append(thread)
+                    self._more_threads.notify_all()
 
     def _follow(self, connection: socket.socket, script: Script) -> None:
         # An OSError is a client that went away, which is its right.
@@ -148,6 +164,8 @@ class ScriptedServer:
 
     def _secured(self, connection: socket.socket) -> socket.socket:
         connection.settimeout(_PEER_TIMEOUT_S)
+        # Else a short answer waits for the TLS tickets to be acknowledged, and a reset drops it.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
             return connection
         # The handshake takes the descriptor over, so `stop` must know the new socket before it.
@@ -209,5 +227,6 @@ def refused_port() -> Iterator[int]:
 
 
 def _wake(blocked: socket.socket) -> None:
+    # Not SSLSocket's own shutdown, which forgets the TLS state: a script still reads to the end.
     with suppress(OSError):
-        blocked.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(blocked, socket.SHUT_RDWR)

@@ -211,6 +211,22 @@ def gtlsserver(
 
 
 @contextmanager
+def hypercorn(folder: Path, certificates: Certificates) -> Iterator[Endpoints]:
+    """Plain hypercorn: h11, h2 and, over aioquic, h3; keeps bodies in memory."""
+    port = free_port()
+    identity = certificates.server
+    certificate = [f"--certfile={identity.cert}", f"--keyfile={identity.key}"]
+    binds = [f"--bind={HOST}:{port}", f"--quic-bind={HOST}:{port}"]
+    argv = [sys.executable, "-m", "hypercorn", *certificate, *binds]
+    with running(
+        [*argv, "tests.peers.hypercorn_app:app"],
+        log=folder / "hypercorn.log",
+        ready=lambda _: tcp_ready(port) and udp_ready(port),
+    ) as server:
+        yield Endpoints("hypercorn", server, certificates.ca, https_port=port)
+
+
+@contextmanager
 def receiver(folder: Path) -> Iterator[Endpoints]:
     """Our own built-in receiver (hypercorn and aioquic), with the certificate it makes itself."""
     https_port, http_port = free_port(), free_port()
