@@ -57,7 +57,7 @@ class AttemptOutcome(StrEnum):
     WON = "won"
     FAILED = "failed"
     CANCELLED = "cancelled"
-    """Another attempt won first."""
+    """Given up: another attempt won first, or the call was ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
