@@ -13,6 +13,7 @@ from tests.peers.leaks import no_leaked_descriptors
 from tests.peers.scripted import Peer, Script, full_backlog, refused_port, scripted_server
 from trilane.transport.call import Call, Outcome
 from trilane.transport.config import Limits, RetryStale, Timeouts
+from trilane.transport.connections.exchange import Progress
 from trilane.transport.engine import Engine
 from trilane.transport.errors import (
     ClientClosed,
@@ -397,3 +398,17 @@ async def test_headers_of_the_call_are_sent() -> None:
 
     assert b"X-Token: t\r\n" in heads[0]
     assert b"Content-Length: 7\r\n" in heads[0] or b"content-length: 7\r\n" in heads[0]
+
+
+@pytest.mark.parametrize("size", [0, 7, 3_000_000])
+async def test_progress_never_runs_ahead_of_itself(size: int) -> None:
+    seen: list[Progress] = []
+    with scripted_server(answer()) as server:
+        async with Engine() as engine:
+            await send(engine, server.url(), bytes(size), on_progress=seen.append)
+
+    assert [p.total for p in seen] == [size] * len(seen)
+    assert all((p.acked or 0) <= p.sent for p in seen)
+    assert [p.sent for p in seen] == sorted(p.sent for p in seen)
+    if size:
+        assert seen[-1].sent == size

@@ -207,10 +207,11 @@ class RequestWriter:
         if not self._taken_since(before) and stream.write_started_ns == before.write_started_ns:
             return
         body_sent = self._request.body_sent + body_bytes
+        # What was sent is told first: nothing is acknowledged before it was sent.
+        self._request.took(body_sent, stream.write_started_ns, stream.write_ended_ns, end=end)
         if self._tracks_acks:
             self._request.ledger.wrote(stream.wire.sent_bytes, body_sent, end=end)
             self.poll_acked()
-        self._request.took(body_sent, stream.write_started_ns, stream.write_ended_ns, end=end)
 
 
 def ended_early(declared_bytes: int, actual_bytes: int) -> SourceSizeChanged:
