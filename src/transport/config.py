@@ -85,9 +85,6 @@ class QuicOptions:
     """Largest UDP payload sent: below every common tunnel's MTU; 1200 is QUIC's floor."""
     idle_timeout_s: float = 30.0
     """The idle timeout we offer (RFC 9000 §10.1)."""
-    early_data: bool = False
-    """Send requests as 0-RTT data when a session ticket permits it (RFC 9001 §4.6). Somebody on
-    the way may replay them to the server, so only requests that can stand that should be made."""
     qlog_dir: str | None = None
     """Folder for qlog files; the `QLOGDIR` variable sets it."""
 

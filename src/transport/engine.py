@@ -19,7 +19,7 @@ from anyio import to_thread
 
 from .alt_svc_file import load_alternatives, save_alternatives
 from .call import Call, Outcome
-from .config import Limits, QualityOptions, QuicOptions, TlsOptions
+from .config import HttpVersion, Limits, QualityOptions, QuicOptions, TlsOptions
 from .connections.exchange import Exchange, RawResponse
 from .connector import Connector
 from .errors import (
@@ -180,6 +180,9 @@ class Engine:
                 raw = await self._exchange(call, recorder, lease, expect_continue=expect_continue)
             except TransportError as error:
                 leg.error = str(error)
+                if lease.connection.version is HttpVersion.HTTP3 and leg.connection_unproven:
+                    # Early data went ahead of a handshake that then failed.
+                    self._memory.quic_failed(call.url.origin)
                 if not may_retry(_failure(call, error, lease, retries), call.retry_stale):
                     raise
                 newer_than = self._pool.newest_connection_id()
@@ -198,6 +201,7 @@ class Engine:
                 connect_s=call.timeouts.connect_s,
                 pool_s=call.timeouts.pool_s,
                 newer_than=newer_than,
+                early_data=call.early_data,
             )
         except DialFailed as failed:
             recorder.use_dial(failed.record)
@@ -217,6 +221,7 @@ class Engine:
                 timeouts=call.timeouts,
                 limits=self._limits,
                 expect_continue=expect_continue,
+                early_data=call.early_data,
                 on_progress=call.on_progress,
                 on_head=call.on_head,
                 high_performance=call.high_performance,

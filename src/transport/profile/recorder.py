@@ -42,6 +42,11 @@ class Leg:
     high_performance: bool = False
     """A bulk sender carried the body."""
 
+    @property
+    def connection_unproven(self) -> bool:
+        """Its secure connection has not completed its handshake (QUIC with early data)."""
+        return self.connection is not None and self.connection.tls is None
+
 
 class Recorder:
     """The record of one call: its own moments and its legs, oldest first."""
