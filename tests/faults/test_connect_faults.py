@@ -91,7 +91,11 @@ async def test_plain_http_on_a_tls_port(certificates: Certificates) -> None:
 
 @pytest.mark.parametrize("end", [Peer.close, Peer.reset], ids=["close", "reset"])
 async def test_broken_in_the_handshake(certificates: Certificates, end: Script) -> None:
-    with scripted_server(end) as server:
+    def end_after_the_hello(peer: Peer) -> None:
+        peer.read_body(5)
+        end(peer)
+
+    with scripted_server(end_after_the_hello) as server:
         async with Faulty(None, certificates.ca).client() as client:
             url = server.url().replace("http://", "https://")
             with pytest.raises(trilane.NetworkError) as caught:
@@ -124,9 +128,8 @@ async def test_handshake_that_is_never_answered(certificates: Certificates) -> N
     assert error.profile.request_start is None
 
 
-async def test_protocol_the_server_does_not_speak(faulty: Faulty) -> None:
-    if faulty.tls is None:
-        pytest.skip("without TLS nothing is negotiated")
+async def test_protocol_the_server_does_not_speak(certificates: Certificates) -> None:
+    faulty = Faulty(certificates.server.server_context("http/1.1"), certificates.ca)
     with faulty.server(Peer.hold) as server:
         async with faulty.client() as client:
             error = await failed_upload(
