@@ -8,8 +8,9 @@ from __future__ import annotations
 from .events import BodyAcked, Event, StreamWritable
 from .http3_stream import RequestStream
 
-#: What one request may keep buffered until it is acknowledged: enough for 320 Mbit/s at 50 ms.
-SEND_HIGH_BYTES = 2 * 1024 * 1024
+#: What one request may keep buffered until it is acknowledged: enough for 160 Mbit/s at 50 ms.
+#: Memory grows by about six times as much: aioquic's own records of what is in flight.
+SEND_HIGH_BYTES = 1024 * 1024
 #: What all requests of a connection share; many requests get less each, but never less than a
 #: quarter of a MiB, so that none starves.
 SEND_TOTAL_BYTES = 16 * 1024 * 1024
