@@ -38,8 +38,11 @@ class QualityMeter:
         )
         self._feed = QualityFeed(self._estimator, options, clock)
 
-    def begin(self, leg: Leg, call: Call, *, expects_continue: bool) -> Flight:
-        """A leg has its connection and is about to be carried; `end` must follow."""
+    def begin(self, leg: Leg, call: Call, *, expects_continue: bool) -> Flight | None:
+        """A leg has its connection and is about to be carried.
+
+        `end` must follow; None when nobody wants to hear of it.
+        """
         with self._lock:
             return self._feed.begin(
                 leg,

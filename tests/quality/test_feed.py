@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 import pytest
@@ -61,9 +62,11 @@ class Scene:
         self._connections += 1
         leg = make_leg(self.clock, peer=peer, version=version, connection_id=self._connections)
         leg.body_bytes = body_bytes
-        return self.feed.begin(
+        flight = self.feed.begin(
             leg, is_get=body_bytes is None, has_body=body_bytes is not None, expects_continue=False
         )
+        assert flight is not None
+        return flight
 
     def carry(self, flight: Flight, upload_ms: float, rtt_ms: float, download_ms: float) -> None:
         """Let time pass as a complete exchange takes it; its server answers at once."""
@@ -145,10 +148,10 @@ def test_uploads_side_by_side_tell_what_they_carry_together() -> None:
 def test_inside_peers_count_only_when_asked_for(peer: str) -> None:
     silent, talkative = Scene(), Scene(include_private=True)
 
-    silent.upload(peer=peer)
+    leg = make_leg(silent.clock, peer=peer)
+    assert silent.feed.begin(leg, is_get=True, has_body=False, expects_continue=False) is None
     talkative.upload(peer=peer)
 
-    assert silent.estimate == QualityEstimate()
     assert talkative.estimate.http_rtt_ms == 40
 
 
@@ -172,6 +175,7 @@ def test_one_connection_is_asked_for_its_round_trip_now_and_then() -> None:
     leg = make_leg(scene.clock)
     for _ in range(10):
         flight = scene.feed.begin(leg, is_get=True, has_body=False, expects_continue=False)
+        assert flight is not None
         scene.carry(flight, 0, 50, 0)
         scene.feed.end(flight)
 
@@ -210,20 +214,34 @@ def test_what_began_on_another_network_is_left_out() -> None:
     assert scene.estimate.http_rtt_ms == 40
 
 
-def test_transfers_of_another_network_are_forgotten() -> None:
+def test_an_upload_that_crosses_networks_adds_nothing_to_others() -> None:
     scene = Scene()
-    start = scene.clock.now
-    scene.upload(1_250_000)
+    crossing = scene.begin(body_bytes=1_250_000)
+    mark_ms(crossing.leg, scene.clock.now, request_start=0)
+    scene.clock.advance_ms(1)
     scene.feed.change_network(Network(NetworkType.WIFI, "office"))
-    later = scene.clock.now
 
-    flight = scene.begin(body_bytes=125_000)
-    mark_ms(flight.leg, start, request_start=0)
-    scene.clock.now = later
-    scene.carry(flight, 100, 40, 0)
-    scene.feed.end(flight)
+    crossing.leg.body_acked_bytes = 1_000_000
+    scene.upload()
 
-    assert scene.estimate.upstream_kbps == 10_000
+    assert scene.estimator.upstream == [10_000]
+
+
+def test_what_overlaps_somebody_in_flight_is_not_forgotten() -> None:
+    scene = Scene()
+    long = scene.begin(body_bytes=250_000)
+    start = scene.clock.now
+    scene.upload()
+    scene.upload()
+    mark_ms(long.leg, start, request_start=0, request_end=240, request_acked=280)
+    mark_ms(long.leg, start, response_start=280, response_head_end=280, response_end=280)
+    long.leg.upload_complete, long.leg.body_acked_bytes = True, 250_000
+    long.leg.sample = sample(40, 40)
+
+    scene.feed.end(long)
+
+    # Both short ones fell into the long one, though the first was over when the second began.
+    assert scene.estimator.upstream[-1] == ceil(500_000 * 8 / 240)
 
 
 # --- Chromium's rule ----------------------------------------------------------------------------
@@ -299,11 +317,6 @@ def test_the_relaxed_rule_measures_no_windows() -> None:
 
 
 def test_a_leg_without_a_connection_counts_for_nothing() -> None:
-    scene = Scene()
-    flight = scene.feed.begin(
-        Leg("https://example.com/"), is_get=True, has_body=False, expects_continue=False
-    )
+    leg = Leg("https://example.com/")
 
-    scene.feed.end(flight)
-
-    assert scene.estimate == QualityEstimate()
+    assert Scene().feed.begin(leg, is_get=True, has_body=False, expects_continue=False) is None

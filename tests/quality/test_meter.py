@@ -31,6 +31,7 @@ def back_on_an_unknown_network() -> Iterator[None]:
 def observe(meter: QualityMeter, rtt_ms: float, clock: Clock, connection_id: int = 1) -> None:
     leg = make_leg(clock, peer=PUBLIC, connection_id=connection_id)
     flight = meter.begin(leg, GET, expects_continue=False)
+    assert flight is not None
     mark_ms(leg, clock.now, request_start=0, request_end=0, response_start=rtt_ms)
     mark_ms(leg, clock.now, response_head_end=rtt_ms, response_end=rtt_ms)
     leg.upload_complete = True

@@ -83,13 +83,15 @@ def test_half_of_what_overlaps_by_half_counts() -> None:
     assert rates.finished(transfer(100, 200, 125_000), ()) == 20_000
 
 
-def test_forgotten_transfers_do_not_count() -> None:
+def test_transfers_are_forgotten_in_order_of_their_end() -> None:
     rates = TransferRates()
-    rates.finished(transfer(0, 100, 10**6), ())
+    for end_ms in (100, 200):
+        rates.finished(transfer(0, end_ms, 125_000), ())
 
-    rates.clear()
+    rates.forget_until(round(100 * MS))
 
-    assert rates.finished(transfer(0, 100, 125_000), ()) == 10_000
+    # Of the second, which lasted 200 ms, one half falls into this one.
+    assert rates.finished(transfer(0, 100, 125_000), ()) == 15_000
 
 
 def test_no_more_transfers_are_remembered_than_there_may_be_observations() -> None:

@@ -34,18 +34,27 @@ class QualityFeed:
             clock, lambda: estimator.estimate.http_rtt_ms, self._received_bytes
         )
 
-    def begin(self, leg: Leg, *, is_get: bool, has_body: bool, expects_continue: bool) -> Flight:
-        """A request is about to be sent, on the connection its leg names; `end` must follow."""
+    def begin(
+        self, leg: Leg, *, is_get: bool, has_body: bool, expects_continue: bool
+    ) -> Flight | None:
+        """A request is about to be sent, on the connection its leg names.
+
+        `end` must follow; None when nobody wants to hear of it.
+        """
+        counts, in_windows = self._listens_to(leg), self._options.throughput_rule == "chromium"
+        # A peer inside matters to windows alone, which it disturbs.
+        if not (counts or in_windows):
+            return None
+        self._estimator.refresh()
         flight = Flight(
             leg=leg,
-            counts=self._listens_to(leg),
+            counts=counts,
             is_get=is_get,
             has_body=has_body,
             expects_continue=expects_continue,
         )
-        self._estimator.refresh()
         self._flights.add(flight)
-        if self._options.throughput_rule == "chromium":
+        if in_windows:
             self._windows.began(flight)
         return flight
 
@@ -54,8 +63,7 @@ class QualityFeed:
         self._flights.remove(flight)
         self._landed_bytes += flight.received_bytes
         kbps = self._windows.ended(flight)
-        # What began on another network tells of neither.
-        if flight.counts and flight.begun_at >= self._estimator.changed_at:
+        if self._tells(flight):
             self._take_transport_rtt(flight)
             self._take_http_rtt(flight)
             if self._options.throughput_rule == "relaxed":
@@ -63,18 +71,21 @@ class QualityFeed:
             self._take_upstream(flight)
         if kbps is not None:
             self._estimator.add_downstream(kbps)
+        self._forget_transfers()
 
     def change_network(self, network: Network) -> None:
         """The machine is on another network."""
         self._estimator.change_network(network)
         self._windows.network_changed()
-        self._uploads.clear()
-        self._downloads.clear()
 
     def _listens_to(self, leg: Leg) -> bool:
         if self._options.include_private:
             return True
         return leg.connection is not None and is_public(leg.connection.peer[0])
+
+    def _tells(self, flight: Flight) -> bool:
+        # What began on another network tells of neither.
+        return flight.counts and flight.begun_at >= self._estimator.changed_at
 
     def _take_transport_rtt(self, flight: Flight) -> None:
         taken, connection = flight.transport_rtt(), flight.leg.connection
@@ -105,8 +116,14 @@ class QualityFeed:
 
     def _others(self, part: Callable[[Flight, Ns], Transfer | None]) -> list[Transfer]:
         now = self._clock()
-        parts = [part(flight, now) for flight in self._flights if flight.counts]
+        parts = [part(flight, now) for flight in self._flights if self._tells(flight)]
         return [transfer for transfer in parts if transfer is not None]
+
+    def _forget_transfers(self) -> None:
+        """Whoever is still to end began after these were over."""
+        horizon = min((flight.begun_at for flight in self._flights), default=self._clock())
+        self._uploads.forget_until(horizon)
+        self._downloads.forget_until(horizon)
 
     def _received_bytes(self) -> int:
         return self._landed_bytes + sum(flight.received_bytes for flight in self._flights)

@@ -21,7 +21,7 @@ class RttThrottle:
 
     def __init__(self) -> None:
         self._spoke_at: dict[int, Ns] = {}
-        """Connections that spoke within `PER_CONNECTION_NS`, and perhaps some before."""
+        """In the order in which they spoke."""
         self._last_at: Ns | None = None
 
     def admits(self, connection_id: int, rtt_ms: float, now: Ns) -> bool:
@@ -32,14 +32,12 @@ class RttThrottle:
         silent = self._last_at is None or now - self._last_at >= OVERALL_NS
         if not (silent or last_at is None or now - last_at >= PER_CONNECTION_NS):
             return False
-        if last_at is None:
-            self._forget(now)
+        self._spoke_at.pop(connection_id, None)
         self._spoke_at[connection_id] = self._last_at = now
+        self._forget(now)
         return True
 
     def _forget(self, now: Ns) -> None:
-        self._spoke_at = {
-            connection_id: at
-            for connection_id, at in self._spoke_at.items()
-            if now - at < PER_CONNECTION_NS
-        }
+        """Drop those that may speak again at any time."""
+        while now - self._spoke_at[oldest := next(iter(self._spoke_at))] >= PER_CONNECTION_NS:
+            del self._spoke_at[oldest]

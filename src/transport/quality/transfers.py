@@ -62,9 +62,10 @@ class TransferRates:
         self._finished.append(transfer)
         return _kbps(transfer, byte_count)
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._finished.clear()
+    def forget_until(self, moment: Ns) -> None:
+        """No transfer that is still to finish began before this moment."""
+        while self._finished and self._finished[0].end <= moment:
+            self._finished.popleft()
 
 
 def _kbps(transfer: Transfer, byte_count: float) -> int | None:
