@@ -47,9 +47,8 @@ def large_file(request: pytest.FixtureRequest, tmp_path: Path) -> bytes | Path:
 async def test_broken_before_the_request(faulty: Faulty, end: Script) -> None:
     with faulty.server(end) as server:
         async with faulty.client() as client:
-            async with patient():
-                with pytest.raises(trilane.NetworkError) as caught:
-                    await client.upload(server.url(), b"payload")
+            with pytest.raises(trilane.NetworkError) as caught:
+                await client.upload(server.url(), b"payload")
 
     check_failure(caught.value)
     # A fresh connection is no excuse to send again, unless nothing had been written yet.
