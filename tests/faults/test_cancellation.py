@@ -20,7 +20,6 @@ from anyio.lowlevel import checkpoint
 import trilane
 from tests.faults.faulty import HANG_S
 from tests.interop.targets import Reception, Target
-from tests.peers.receipt import Receipt
 from tests.peers.servers import Endpoints
 
 BODY = bytes(range(256)) * 1024
@@ -28,7 +27,9 @@ BODY = bytes(range(256)) * 1024
 LONG_BODY = 8 * BODY
 """Still on its way when a shorter upload beside it is cancelled."""
 
-MULTIPLEXED = (Target("caddy", "https", "h2"), Target("caddy", "https", "h3"))
+# Not h3 to Caddy: the quic-go of Caddy 2.6.2 never credits the connection for what it had not read
+# of a stream that is reset after its end, so that a connection with enough of them stalls.
+MULTIPLEXED = (Target("caddy", "https", "h2"), Target("receiver", "https", "h3"))
 TARGETS = (
     Target("upstream", "http", "http/1.1"),
     Target("upstream", "https", "http/1.1"),
@@ -85,7 +86,7 @@ class Origin:
         """Upload and see that exactly the body arrived."""
         response = await self.upload(client, body)
         assert response.status_code == 200
-        parts = Receipt.from_json(response.content).parts
+        parts = self.reception.receipt(response.content).parts
         assert parts is not None
         assert [part.sha256 for part in parts] == [hashlib.sha256(body).hexdigest()]
         return response
