@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -290,6 +292,20 @@ def test_what_was_known_takes_the_place_of_defaults(clock: Clock) -> None:
 
     estimator.change_network(OFFICE)
 
+    assert estimator.estimate.http_rtt_evidence == Evidence(EstimateSource.CACHED, 1)
+
+
+def test_what_was_known_at_a_signal_level_takes_the_place_of_defaults(clock: Clock) -> None:
+    strong, weak = replace(OFFICE, signal_level=4), replace(OFFICE, signal_level=3)
+    estimator = QualityEstimator(clock, platform_defaults=True, network=strong)
+    add_many(estimator, 2, 1500, Source.HTTP)
+    estimator.change_network(HOME)
+    estimator.change_network(weak)
+    assert estimator.estimate.http_rtt_evidence == Evidence(EstimateSource.DEFAULT, 1)
+
+    estimator.change_network(strong)
+
+    assert estimator.estimate.http_rtt_ms == 1500
     assert estimator.estimate.http_rtt_evidence == Evidence(EstimateSource.CACHED, 1)
 
 

@@ -231,17 +231,19 @@ def test_what_overlaps_somebody_in_flight_is_not_forgotten() -> None:
     scene = Scene()
     long = scene.begin(body_bytes=250_000)
     start = scene.clock.now
+    scene.clock.advance_ms(1)
     scene.upload()
+    scene.begin(body_bytes=1)
     scene.upload()
-    mark_ms(long.leg, start, request_start=0, request_end=240, request_acked=280)
-    mark_ms(long.leg, start, response_start=280, response_head_end=280, response_end=280)
+    mark_ms(long.leg, start, request_start=0, request_end=240, request_acked=290)
+    mark_ms(long.leg, start, response_start=290, response_head_end=290, response_end=290)
     long.leg.upload_complete, long.leg.body_acked_bytes = True, 250_000
     long.leg.sample = sample(40, 40)
 
     scene.feed.end(long)
 
-    # Both short ones fell into the long one, though the first was over when the second began.
-    assert scene.estimator.upstream[-1] == ceil(500_000 * 8 / 240)
+    # Both short ones fell into the long one, though the first was over before others began.
+    assert scene.estimator.upstream[-1] == ceil(500_000 * 8 / 250)
 
 
 # --- Chromium's rule ----------------------------------------------------------------------------
@@ -291,6 +293,14 @@ def test_under_chromiums_rule_an_inside_peer_disturbs() -> None:
 
     five_downloads(scene, 25_000)
     assert scene.estimate.downstream_kbps == 10_000
+
+
+def test_under_chromiums_rule_an_inside_peer_tells_nothing() -> None:
+    scene = Scene(throughput_rule="chromium")
+
+    scene.upload(peer="127.0.0.1")
+
+    assert scene.estimate == QualityEstimate()
 
 
 def test_under_chromiums_rule_everything_received_counts() -> None:

@@ -24,10 +24,10 @@ NOW = 60 * S + 7 * DAY
 
 def buffer_of(
     *observations: tuple[float, Ns],
-    half_life_s: float = 60,
+    half_life_s: float | None = None,
     source: Source = Source.HTTP,
 ) -> ObservationBuffer:
-    buffer = ObservationBuffer(half_life_s)
+    buffer = ObservationBuffer() if half_life_s is None else ObservationBuffer(half_life_s)
     for value, at in observations:
         buffer.add(Observation(value, at, source))
     return buffer

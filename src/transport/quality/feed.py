@@ -108,7 +108,7 @@ class QualityFeed:
 
     def _take_upstream(self, flight: Flight) -> None:
         transfer = flight.upload()
-        if transfer is None or not flight.leg.upload_complete:
+        if transfer is None:
             return
         kbps = self._uploads.finished(transfer, self._others(Flight.upload))
         if kbps is not None:

@@ -61,7 +61,7 @@ class Flight:
             return None
         if not self.has_body:
             return (end - start) / _NS_PER_MS, Source.HTTP
-        return (end - start - self._buffered_ns(start, end)) / _NS_PER_MS, Source.HTTP_UPLOAD
+        return (end - start - self._buffered_ns(start)) / _NS_PER_MS, Source.HTTP_UPLOAD
 
     def transport_rtt(self) -> tuple[float, Source] | None:
         """The connection's smoothed round trip in milliseconds, and whose it is."""
@@ -118,7 +118,7 @@ class Flight:
         early = request_end is None or response_start < request_end
         return acked if early else min(acked, response_start)
 
-    def _buffered_ns(self, request_end: Ns, response_start: Ns) -> Ns:
+    def _buffered_ns(self, request_end: Ns) -> Ns:
         """How long the last byte was in our own send buffer, as far as that can be told.
 
         QUIC has none: its last byte was given to the system when it was its turn to leave.
@@ -126,8 +126,7 @@ class Flight:
         acked, transport = self._acked_at(), self.transport_rtt()
         if acked is None or transport is None or transport[1] is Source.QUIC:
             return 0
-        left_at = min(acked, response_start) - round(transport[0] * _NS_PER_MS)
-        waited_ns = left_at - request_end
+        waited_ns = acked - round(transport[0] * _NS_PER_MS) - request_end
         return waited_ns if waited_ns > LATE_ACK_NS else 0
 
     def _least_rtt_ns(self) -> Ns | None:
