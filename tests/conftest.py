@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.peers import servers
 from tests.peers.certificates import Certificates, make_certificates
-from tests.peers.process import ProgramMissing
 from tests.peers.servers import Endpoints
+from tests.peers.started import started
 
 # Helpers that assert explain themselves as tests do.
 pytest.register_assert_rewrite("tests.interop.profile_checks", "tests.peers.leaks")
@@ -41,7 +40,7 @@ def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def upstream(server_folder: Path, certificates: Certificates) -> Iterator[Endpoints]:
-    yield from _started(servers.upstream(server_folder, certificates))
+    yield from started(servers.upstream(server_folder, certificates))
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +48,7 @@ def caddy(
     server_folder: Path, certificates: Certificates, upstream: Endpoints
 ) -> Iterator[Endpoints]:
     assert upstream.http_port
-    yield from _started(servers.caddy(server_folder, certificates, upstream.http_port))
+    yield from started(servers.caddy(server_folder, certificates, upstream.http_port))
 
 
 @pytest.fixture(scope="session")
@@ -57,36 +56,24 @@ def nginx(
     server_folder: Path, certificates: Certificates, upstream: Endpoints
 ) -> Iterator[Endpoints]:
     assert upstream.http_port
-    yield from _started(servers.nginx(server_folder, certificates, upstream.http_port))
+    yield from started(servers.nginx(server_folder, certificates, upstream.http_port))
 
 
 @pytest.fixture(scope="session")
 def nghttpd(server_folder: Path, certificates: Certificates) -> Iterator[Endpoints]:
-    yield from _started(servers.nghttpd(server_folder, certificates))
+    yield from started(servers.nghttpd(server_folder, certificates))
 
 
 @pytest.fixture(scope="session")
 def gtlsserver(server_folder: Path, certificates: Certificates) -> Iterator[Endpoints]:
-    yield from _started(servers.gtlsserver(server_folder, certificates))
+    yield from started(servers.gtlsserver(server_folder, certificates))
 
 
 @pytest.fixture(scope="session")
 def receiver(server_folder: Path) -> Iterator[Endpoints]:
-    yield from _started(servers.receiver(server_folder))
+    yield from started(servers.receiver(server_folder))
 
 
 @pytest.fixture(scope="session")
 def hypercorn(server_folder: Path, certificates: Certificates) -> Iterator[Endpoints]:
-    yield from _started(servers.hypercorn(server_folder, certificates))
-
-
-def _started(server: AbstractContextManager[Endpoints]) -> Iterator[Endpoints]:
-    """Run a server; without its program, skip what needs it, or fail where that is not allowed."""
-    with ExitStack() as stack:
-        try:
-            endpoints = stack.enter_context(server)
-        except ProgramMissing as exc:
-            if os.environ.get("TRILANE_REQUIRE_INTEROP") == "1":
-                pytest.fail(str(exc))
-            pytest.skip(str(exc))
-        yield endpoints
+    yield from started(servers.hypercorn(server_folder, certificates))
