@@ -35,7 +35,7 @@ import (
 )
 
 // bufferBytes is what one read asks for: large enough that reading is not what is measured.
-const bufferBytes = 256 * 1024
+const bufferBytes = 1024 * 1024
 
 // Buffers are kept, for a fresh one per request would be most of the cost of a small one.
 var buffers = sync.Pool{New: func() interface{} { return make([]byte, bufferBytes) }}
