@@ -18,9 +18,9 @@ every_kind = pytest.mark.parametrize(
 )
 
 
-def ones_sum(data: bytes) -> int:
+def ones_sum(data: bytes | bytearray) -> int:
     padded = data + bytes(len(data) % 2)
-    total = sum(word for (word,) in struct.iter_unpack("!H", padded))
+    total: int = sum(word for (word,) in struct.iter_unpack("!H", padded))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total
