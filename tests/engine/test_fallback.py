@@ -14,6 +14,7 @@ from tests.http3.pair import ServerSide
 from tests.http3.udp_server import serving
 from tests.peers.certificates import Certificates
 from tests.peers.leaks import no_leaked_descriptors
+from tests.peers.process import free_port
 from tests.peers.scripted import Peer, ScriptedServer, scripted_server
 from trilane.transport.errors import CertificateError, ConnectError
 from trilane.transport.policy.selection import DEFAULT_TCP_DELAY_S
@@ -32,30 +33,32 @@ def nothing_leaks() -> Iterator[None]:
 @asynccontextmanager
 async def dead(_certificates: Certificates) -> AsyncIterator[int]:
     """Nothing listens: ICMP says so at once."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-    yield port
+    yield free_port()
 
 
 @asynccontextmanager
 async def black_hole(_certificates: Certificates) -> AsyncIterator[int]:
     """Datagrams vanish."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
-        sink.bind(("127.0.0.1", 0))
+        sink.bind(("127.0.0.1", free_port()))
         yield sink.getsockname()[1]
 
 
 @asynccontextmanager
 async def untrusted(certificates: Certificates) -> AsyncIterator[int]:
     """The QUIC handshake is refused, for its certificate."""
-    async with serving(lambda: ServerSide(certificates.unknown_ca)) as server:
+    async with serving(lambda: ServerSide(certificates.unknown_ca), port=free_port()) as server:
         yield server.port
 
 
 @asynccontextmanager
 async def other_alpn(certificates: Certificates) -> AsyncIterator[int]:
     """QUIC, but no HTTP/3 on it."""
-    async with serving(lambda: ServerSide(certificates.server, alpn="hq-interop")) as server:
+
+    def side() -> ServerSide:
+        return ServerSide(certificates.server, alpn="hq-interop")
+
+    async with serving(side, port=free_port()) as server:
         yield server.port
 
 
@@ -154,7 +157,7 @@ async def test_on_demand_the_error_says_what_is_wrong(
 
 async def test_quic_wins_where_it_is_there(certificates: Certificates) -> None:
     async with (
-        serving(lambda: ServerSide(certificates.server)) as udp,
+        serving(lambda: ServerSide(certificates.server), port=free_port()) as udp,
         client(certificates) as uploader,
     ):
         with tcp_server(certificates, udp.port) as server:

@@ -16,7 +16,7 @@ from tests.http3.pair import ServerSide
 class UdpServer:
     """Serves any number of clients; each gets a `ServerSide` of its own."""
 
-    def __init__(self, make_side: Callable[[], ServerSide], address: str) -> None:
+    def __init__(self, make_side: Callable[[], ServerSide], address: str, port: int) -> None:
         self.sides: list[ServerSide] = []
         self.deaf = False
         """Takes datagrams and does nothing with them."""
@@ -26,7 +26,7 @@ class UdpServer:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        self._socket.bind((address, 0))
+        self._socket.bind((address, port))
         self.port: int = self._socket.getsockname()[1]
 
     def url(self, path: str = "/upload", host: str = "127.0.0.1") -> str:
@@ -87,9 +87,9 @@ class UdpServer:
 
 @asynccontextmanager
 async def serving(
-    make_side: Callable[[], ServerSide], address: str = "127.0.0.1"
+    make_side: Callable[[], ServerSide], address: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[UdpServer]:
-    server = UdpServer(make_side, address)
+    server = UdpServer(make_side, address, port)
     async with background(server.run):
         try:
             yield server
