@@ -101,12 +101,8 @@ def test_short_uploads_show_the_round_trip_of_the_link(
     seen = upload(wire, site, *jobs, backend="trio")
 
     assert [each.socket_reused for each in seen] == [False] + [True] * 7
-    # aioquic counts its own building of a packet and our event loop's lag into a round trip, so
-    # QUIC's smoothed figure lies a few milliseconds above the link's; the smallest one does not.
-    most_ms = RTT_MS * (1.2 if protocol == "h3" else 1.1)
     for each in seen:
-        assert each.rtt_ms is not None
-        assert RTT_MS * 0.9 <= each.rtt_ms <= most_ms
+        assert each.rtt_ms == pytest.approx(RTT_MS, rel=0.1)
         assert each.transport["min_rtt_ms"] == pytest.approx(RTT_MS, rel=0.1)
         # Nothing is hidden: one packet leaves at once and is acknowledged a round trip later.
         assert each.between_s("request_start", "request_end") < 0.01
