@@ -89,8 +89,12 @@ def check_round_trips_under_load(seen: Observation) -> None:
 
 @every_lane
 def test_short_uploads_show_the_round_trip_of_the_link(
-    link: MakeLink, site: Site, protocol: Protocol, secure: bool
+    link: MakeLink, site: Site, protocol: Protocol, secure: bool, request: pytest.FixtureRequest
 ) -> None:
+    if protocol == "h3":
+        # A known fault, not yet mended: the check stays as it must hold one day.
+        reason = "aioquic counts its own work and the loop's lag into QUIC's round trip"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
     wire = link(rtt_ms=RTT_MS, rate_mbit=RATE_MBIT)
     url = site.url(protocol, secure=secure)
     jobs = [
