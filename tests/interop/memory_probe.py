@@ -16,6 +16,7 @@ from typing import Literal, cast
 import anyio
 
 import trilane
+from tests.interop.cases import HUGE_TIMEOUT_S
 
 Protocol = Literal["http/1.1", "h2", "h3"]
 
@@ -33,7 +34,7 @@ async def _measure(
     url: str, ca: str, file: Path, source: str, protocol: str
 ) -> dict[str, int | str]:
     before_kib = peak_kib()
-    async with trilane.AsyncClient(verify=ca, timeout=240.0) as client:
+    async with trilane.AsyncClient(verify=ca, timeout=HUGE_TIMEOUT_S - 60.0) as client:
         response = await client.upload(
             url,
             file if source == "path" else _pieces(file),
