@@ -56,6 +56,16 @@ def test_the_first_starts_at_once_and_the_next_after_the_delay() -> None:
     assert schedule.next_start_s is None
 
 
+def test_the_head_start_counts_from_when_the_attempt_got_its_turn() -> None:
+    schedule = AttemptSchedule(["1.1.1.1", "1.1.1.2", "1.1.1.3"], delay_s=0.25)
+    first = schedule.start(0.0)
+    schedule.begun(first, 0.01)
+    assert schedule.next_start_s == 0.26
+    schedule.start(0.26)
+    schedule.begun(first, 0.27)
+    assert schedule.next_start_s == 0.51
+
+
 def test_a_failure_of_the_latest_starts_the_next_at_once() -> None:
     schedule = AttemptSchedule(["1.1.1.1", "1.1.1.2", "1.1.1.3"], delay_s=0.25)
     first = schedule.start(0.0)

@@ -76,6 +76,7 @@ class AddressRace(Generic[T]):
         return False
 
     async def _attempt(self, address: str) -> None:
+        self._schedule.begun(address, anyio.current_time())
         try:
             self._winners.append(await self._try(address))
         except TransportError as error:

@@ -49,10 +49,15 @@ class AttemptSchedule:
         return self._next_start_s if self._waiting else None
 
     def start(self, now_s: float) -> str:
-        """Take the next address; its attempt starts now."""
+        """Take the next address; its attempt starts now, or as soon as it gets its turn."""
         self._latest = self._waiting.popleft()
         self._next_start_s = now_s + self._delay_s
         return self._latest
+
+    def begun(self, address: str, now_s: float) -> None:
+        """An attempt got its turn; what it waited for that is not taken off its head start."""
+        if address == self._latest:
+            self._next_start_s = now_s + self._delay_s
 
     def failed(self, address: str) -> None:
         """An attempt failed: there is no reason to wait for the latest one any longer."""
