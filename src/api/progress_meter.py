@@ -12,7 +12,8 @@ class Percentage:
     """How much of a body has been given to the operating system."""
 
     percent: int
-    """Rounded down, so that 100 means all of it."""
+    """Rounded down, so that 100 means that nothing is left to be sent: all of it was, or the peer
+    answered before it had all."""
     sent_bytes: int
     total_bytes: int
     """The whole body, multipart overhead included."""
@@ -21,7 +22,9 @@ class Percentage:
 class ProgressMeter:
     """Lets through what changes the percentage: about a hundred events, however large the body.
 
-    The percentage falls only when the body is sent again, after a redirect or on a retry.
+    The percentage falls only when the body is sent again, after a redirect or on a retry. An upload
+    that got its response ends with 100, also when the peer wanted no more of the body; how much it
+    was given is in `sent_bytes`.
     """
 
     def __init__(self) -> None:
@@ -36,4 +39,11 @@ class ProgressMeter:
         if last is not None and last.percent == percent and last.sent_bytes <= progress.sent:
             return None
         self._last = Percentage(percent, progress.sent, progress.total)
+        return self._last
+
+    def finish(self, sent_bytes: int, total_bytes: int) -> Percentage | None:
+        """The last event of an upload that got its response; None when 100 was the last already."""
+        if self._last is not None and self._last.percent == 100:
+            return None
+        self._last = Percentage(100, sent_bytes, total_bytes)
         return self._last

@@ -18,7 +18,7 @@ from .calls import CallDefaults, upload_call
 from .client_shelf import ClientShelf
 from .delivery import Delivery, Ending
 from .dialects import Dialect
-from .progress_meter import ProgressMeter
+from .progress_meter import Percentage, ProgressMeter
 from .quiet import logger
 from .response import Response
 from .upload_plan import UploadPlan
@@ -92,10 +92,21 @@ class UploadRun:
         options["on_headers"] = self._on_headers
         call = await upload_call(plan.url, plan.file, options, CallDefaults())
         async with shelf.client(plan.verify, plan.cert) as client:
-            return await client.send(call, self._recorder, profile=options["profile"])
+            response = await client.send(call, self._recorder, profile=options["profile"])
+        self._finish_progress()
+        return response
 
     def _on_progress(self, progress: Progress) -> None:
-        at = self._meter.read(progress)
+        self._report_progress(self._meter.read(progress))
+
+    def _finish_progress(self) -> None:
+        # A redirect may have turned it into a GET: the last request that had the body counts.
+        for leg in reversed(self._recorder.legs):
+            if leg.body_bytes is not None:
+                self._report_progress(self._meter.finish(leg.body_sent_bytes, leg.body_bytes))
+                return
+
+    def _report_progress(self, at: Percentage | None) -> None:
         if at is not None:
             self._delivery.report_progress(self._dialect.progress(at))
 

@@ -46,9 +46,11 @@ class UploadTask:
     def onProgressUpdate(self, listener: Listener) -> None:  # noqa: N802 - the seed's name
         """Have a function called with `{progress, totalBytesSent, totalBytesExpectedToSend}`.
 
-        `progress` is a whole percentage of the body, form fields and multipart framing included;
-        it reaches 100 when the whole body was sent, and falls only when the body is sent again
-        after a redirect or on a retry. A slow listener is told the newest state, not every one.
+        `progress` is a whole percentage of the body, form fields and multipart framing included,
+        and falls only when the body is sent again after a redirect or on a retry. Before `success`
+        it always reaches 100: nothing is left to be sent. When the server answered before it had
+        everything, `totalBytesSent` is then less than `totalBytesExpectedToSend`. A slow listener
+        is told the newest state, not every one.
 
         In a program without an event loop the upload runs while this is called; a listener that
         is late is told the last event, so that none is missed by losing that race.

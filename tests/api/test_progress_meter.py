@@ -37,6 +37,22 @@ def test_sending_again_begins_anew() -> None:
     assert read(meter, 3, 100) == Percentage(3, 3, 100)
 
 
+def test_the_end_is_told_once() -> None:
+    meter = ProgressMeter()
+    read(meter, 40, 100)
+
+    # The peer had answered and wanted no more.
+    assert meter.finish(45, 100) == Percentage(100, 45, 100)
+    assert meter.finish(45, 100) is None
+
+
+def test_the_end_is_not_told_again_when_all_was_sent() -> None:
+    meter = ProgressMeter()
+    read(meter, 100, 100)
+
+    assert meter.finish(100, 100) is None
+
+
 def test_without_a_total_there_is_no_percentage() -> None:
     assert read(ProgressMeter(), 5, None) is None
 
