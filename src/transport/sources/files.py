@@ -12,10 +12,11 @@ import stat
 from io import BufferedRandom, BufferedReader, FileIO
 
 from ..body import FileRange
-from ..errors import SourceError, SourceSizeChanged, SourceUnavailable, UsageError
+from ..errors import SourceError, SourceUnavailable, UsageError
 from .chunks import require_readable
 from .naming import name_of_file_object
 from .positional import read_now
+from .size import check_size
 from .source import Source, SourceReader
 from .threads import run_to_end
 
@@ -113,7 +114,7 @@ class FileObjectSource(Source):
         except (OSError, ValueError) as exc:
             raise SourceUnavailable(f"cannot read {self._file!r}: {exc}") from exc
         try:
-            _check_size(fd, repr(self._file), self._position, self.length)
+            _check_file_size(fd, repr(self._file), self._position, self.length)
         except BaseException:
             os.close(fd)
             raise
@@ -179,7 +180,7 @@ class FileReader(SourceReader):
         return count
 
     def _check(self) -> None:
-        _check_size(self._fd, self._name, self._start, self._length)
+        _check_file_size(self._fd, self._name, self._start, self._length)
 
 
 def _inspect(path: str) -> int:
@@ -209,7 +210,7 @@ def _open_sized(path: str, size: int) -> int:
     except (OSError, ValueError) as exc:
         raise _unavailable(path, exc) from exc
     try:
-        _check_size(fd, repr(path), 0, size)
+        _check_file_size(fd, repr(path), 0, size)
     except BaseException:
         os.close(fd)
         raise
@@ -258,15 +259,9 @@ def _regular_size(fd: int) -> int | None:
     return found.st_size
 
 
-def _check_size(fd: int, name: str, start: int, length: int) -> None:
+def _check_file_size(fd: int, name: str, start: int, length: int) -> None:
     try:
         actual = max(0, os.fstat(fd).st_size - start)
     except OSError as exc:
         raise SourceError(f"cannot read {name}: {exc.strerror}") from exc
-    if actual != length:
-        raise SourceSizeChanged(
-            f"{name} changed while it was being sent: {length} bytes were announced, {actual} are"
-            " there now",
-            declared_bytes=length,
-            actual_bytes=actual,
-        )
+    check_size(name, length, actual)

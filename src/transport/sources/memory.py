@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from io import BytesIO
 
 from ..buffers import Buffer
-from ..errors import SourceError, SourceSizeChanged, SourceUnavailable
+from ..errors import SourceError, SourceUnavailable
 from .chunks import byte_view
+from .size import check_size
 from .source import Source, SourceReader
 
 
@@ -120,7 +121,7 @@ class BytesIOReader(SourceReader):
         except ValueError as exc:
             raise SourceError(f"{self._file!r} was closed while it was being sent") from exc
         with borrowed as view:
-            self._check(max(0, view.nbytes - self._start))
+            check_size(repr(self._file), self._length, max(0, view.nbytes - self._start))
             count = min(buffer.nbytes, self._length - self._done)
             begin = self._start + self._done
             with view[begin : begin + count] as piece:
@@ -130,12 +131,3 @@ class BytesIOReader(SourceReader):
 
     async def aclose(self) -> None:
         """Nothing was opened."""
-
-    def _check(self, actual: int) -> None:
-        if actual != self._length:
-            raise SourceSizeChanged(
-                f"{self._file!r} changed while it was being sent: {self._length} bytes were"
-                f" announced, {actual} are there now",
-                declared_bytes=self._length,
-                actual_bytes=actual,
-            )
