@@ -7,7 +7,14 @@ from .api.response import Response
 from .api.sync_client import Client, upload
 from .api.upload_file import uploadFile
 from .api.upload_task import UploadTask
-from .transport.config import Limits, Preference, QualityOptions, QuicOptions, Timeouts
+from .transport.config import (
+    HttpVersion,
+    Limits,
+    Preference,
+    QualityOptions,
+    QuicOptions,
+    Timeouts,
+)
 from .transport.connections.exchange import Progress
 from .transport.errors import (
     Aborted,
@@ -62,6 +69,7 @@ __all__ = [
     "EffectiveType",
     "EstimateSource",
     "Headers",
+    "HttpVersion",
     "InvalidFormValue",
     "InvalidHeader",
     "InvalidUrl",

@@ -49,6 +49,13 @@ def test_every_error_is_exported() -> None:
     assert set(trilane.__all__) >= tree
 
 
+def test_what_public_values_are_made_of_is_exported() -> None:
+    """A `Preference` names its protocol by an `HttpVersion`."""
+    preference = trilane.Preference(exactly=trilane.HttpVersion.HTTP3)
+
+    assert preference == trilane.Preference(exactly=trilane.HttpVersion("h3"))
+
+
 @pytest.mark.parametrize("name", sorted(CONTRACT))
 def test_public_things_are_documented(name: str) -> None:
     assert inspect.getdoc(getattr(trilane, name))
