@@ -7,13 +7,13 @@ from __future__ import annotations
 import io
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.body.reading import forbid_inline_reads, open_descriptors, read_all
+from tests.peers.ordinary_user import ordinary_user
 from trilane.transport.errors import (
     SourceError,
     SourceSizeChanged,
@@ -102,23 +102,10 @@ async def test_only_regular_files_can_be_sent_by_path(
     assert repr(os.fspath(path)) in str(caught.value)
 
 
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Root may read anything; for a moment, be somebody who may not."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 async def test_a_file_that_may_not_be_read_is_noticed_when_it_is_given(path: Path) -> None:
     path.chmod(0)
 
-    with as_nobody(), pytest.raises(SourceUnavailable, match="Permission denied"):
+    with ordinary_user(), pytest.raises(SourceUnavailable, match="Permission denied"):
         await source_from(path)
 
 

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 import trilane
 from tests.faults.faulty import Faulty, answer, failed_upload, patient
+from tests.peers.ordinary_user import ordinary_user
 from tests.peers.scripted import Peer
 
 MIB = 1 << 20
-
-
-@contextmanager
-def ordinary_user() -> Iterator[None]:
-    """Root may read everything, so be somebody else for a while."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def missing(folder: Path) -> Path:

@@ -23,9 +23,10 @@ from trilane.transport.errors import (
 from trilane.transport.net.dial import dial_tcp
 from trilane.transport.net.dial_log import DialLog
 from trilane.transport.net.memory import MemoryStream, VirtualHost, VirtualNetwork
+from trilane.transport.net.stream import LayerableStream
 from trilane.transport.net.tls import TlsStream
 from trilane.transport.net.tls_context import tls_setup
-from trilane.transport.profile.moments import Attempt, AttemptOutcome
+from trilane.transport.profile.moments import Attempt, AttemptOutcome, DialRecord
 
 V6, V4, OTHER_V6 = "2001:db8::1", "192.0.2.1", "2001:db8::2"
 DEAD = VirtualHost(answers_after_s=None)
@@ -227,6 +228,14 @@ def contexts_are_ready(verified: TlsOptions) -> None:
         anyio.run(tls_setup, options, ALPN)
 
 
+async def dial_securely(
+    network: VirtualNetwork, log: DialLog, tls: TlsOptions
+) -> tuple[LayerableStream, DialRecord]:
+    return await dial_tcp(
+        V4, 443, resolver=Names(), tls=tls, alpn=ALPN, log=log, connect=network.connect
+    )
+
+
 async def serve_tls(network: VirtualNetwork, certificates: Certificates) -> None:
     """Shake hands with the first who connects, and hold still."""
     end = await network.accept(V4, 443)
@@ -247,15 +256,7 @@ async def test_tls_follows_tcp_and_both_are_shown(certificates: Certificates) ->
     log = DialLog(clock=lambda: next(tick))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serve_tls, network, certificates)
-        stream, record = await dial_tcp(
-            V4,
-            443,
-            resolver=Names(),
-            tls=UNVERIFIED,
-            alpn=ALPN,
-            log=log,
-            connect=network.connect,
-        )
+        stream, record = await dial_securely(network, log, UNVERIFIED)
         tasks.cancel_scope.cancel()
     assert stream.tls is not None
     assert stream.tls.alpn == "h2"
@@ -275,15 +276,7 @@ async def test_a_refused_certificate_shows_its_attempts(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serve_tls, network, certificates)
         with pytest.raises(CertificateError) as caught:
-            await dial_tcp(
-                V4,
-                443,
-                resolver=Names(),
-                tls=verified,
-                alpn=ALPN,
-                log=log,
-                connect=network.connect,
-            )
+            await dial_securely(network, log, verified)
         tasks.cancel_scope.cancel()
     tcp, tls = caught.value.attempts
     assert (tcp.protocol, tcp.outcome) == ("tcp", AttemptOutcome.WON)
@@ -296,15 +289,7 @@ async def test_a_refused_certificate_shows_its_attempts(
 async def test_a_handshake_without_answer_is_cut_short_and_shown() -> None:
     network, log = hosts(v4=GOOD), DialLog()
     with anyio.move_on_after(5) as scope:
-        await dial_tcp(
-            V4,
-            443,
-            resolver=Names(),
-            tls=UNVERIFIED,
-            alpn=ALPN,
-            log=log,
-            connect=network.connect,
-        )
+        await dial_securely(network, log, UNVERIFIED)
     assert scope.cancelled_caught
     assert [(attempt.protocol, attempt.outcome) for attempt in log.attempts] == [
         ("tcp", AttemptOutcome.WON),
@@ -318,12 +303,5 @@ async def test_a_handshake_without_answer_is_cut_short_and_shown() -> None:
 async def test_options_that_cannot_be_used_are_told_before_anything_is_dialled() -> None:
     network, log = hosts(v4=GOOD), DialLog()
     with pytest.raises(UsageError):
-        await dial_tcp(
-            V4,
-            443,
-            resolver=Names(),
-            tls=TlsOptions(verify="/nonexistent/ca.pem"),
-            log=log,
-            connect=network.connect,
-        )
+        await dial_securely(network, log, TlsOptions(verify="/nonexistent/ca.pem"))
     assert log.attempts == []
