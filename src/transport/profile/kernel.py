@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import array
 import fcntl
 import socket
 import struct
 import sys
 import termios
 from dataclasses import dataclass
+from functools import cache
 
 _LINUX = sys.platform == "linux"
 # struct tcp_info grows with kernels (232 bytes on 6.18); ask for more, use what comes back.
@@ -37,7 +37,10 @@ class TcpInfo:
     bytes_retransmitted: int | None
 
 
-# name -> (offset, format); `linux/tcp.h`, struct tcp_info.
+_INT = struct.Struct("i")
+_NO_INT = bytes(_INT.size)
+
+# name -> (offset, format), by offset; `linux/tcp.h`, struct tcp_info.
 _FIELDS: dict[str, tuple[int, str]] = {
     "send_mss_bytes": (16, "I"),
     "unacked_packets": (24, "I"),
@@ -66,7 +69,8 @@ def read_tcp_info(sock: socket.socket) -> TcpInfo | None:
         raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:
         return None
-    return TcpInfo(**{name: _field(raw, *where) for name, where in _FIELDS.items()})
+    layout, names, absent = _layout(len(raw))
+    return TcpInfo(**dict(zip(names, layout.unpack_from(raw), strict=True)), **absent)
 
 
 def read_unacked_bytes(sock: socket.socket) -> int | None:
@@ -76,16 +80,21 @@ def read_unacked_bytes(sock: socket.socket) -> int | None:
     """
     if not _LINUX:
         return None
-    count = array.array("i", [0])
     try:
-        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
+        count: int = _INT.unpack(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, _NO_INT))[0]
     except OSError:
         return None
-    return count[0]
+    return count
 
 
-def _field(raw: bytes, offset: int, code: str) -> int | None:
-    if len(raw) < offset + struct.calcsize(code):
-        return None
-    value: int = struct.unpack_from("=" + code, raw, offset)[0]
-    return value
+@cache
+def _layout(raw_bytes: int) -> tuple[struct.Struct, tuple[str, ...], dict[str, None]]:
+    """How to read a `tcp_info` of that size: all fields it has, in one step, and those it lacks."""
+    formats, names, end = ["="], [], 0
+    for name, (offset, code) in _FIELDS.items():
+        if offset + struct.calcsize(code) <= raw_bytes:
+            formats.append(f"{offset - end}x{code}")
+            names.append(name)
+            end = offset + struct.calcsize(code)
+    absent = dict.fromkeys(_FIELDS.keys() - set(names))
+    return struct.Struct("".join(formats)), tuple(names), absent
