@@ -21,7 +21,16 @@ from .errors import ClientClosed, ConnectTimeout, PoolTimeout, TransportError
 from .message import Origin
 from .net.dial_log import DialLog
 from .origins import OriginMemory
-from .policy.pool import Action, Assign, ConnectionView, Dial, DialView, WaiterView, decide
+from .policy.pool import (
+    Action,
+    Assign,
+    ConnectionView,
+    Dial,
+    DialView,
+    WaiterView,
+    decide,
+    preferred,
+)
 from .policy.selection import Plan, choose
 from .profile.moments import DialRecord
 
@@ -51,6 +60,18 @@ class _Pooled:
     leases: int = 0
     used: bool = False
     idle_since_s: float = 0.0
+
+    @property
+    def needs_look(self) -> bool:
+        """Whether its peer may have closed it unnoticed: it lies idle after it was used."""
+        return self.used and self.leases == 0
+
+    def lease(self) -> Lease:
+        """Give it to one more request."""
+        lease = Lease(self.connection, self.used)
+        self.leases += 1
+        self.used = True
+        return lease
 
 
 @dataclass(slots=True, eq=False)
@@ -124,9 +145,14 @@ class Pool:
         """
         if self._closed:
             raise ClientClosed("the client is closed")
-        choose(preference, origin, self._memory.knowledge(origin))
-        waiter = _Waiter(next(self._tickets), origin, preference, newer_than, connect_s, early_data)
-        self._waiters[waiter.ticket] = waiter
+        plan = choose(preference, origin, self._memory.knowledge(origin))
+        ticket = next(self._tickets)
+        view = WaiterView(ticket=ticket, origin=origin, plan=plan, newer_than=newer_than)
+        at_hand = self._take_at_hand(view)
+        if at_hand is not None:
+            return at_hand
+        waiter = _Waiter(ticket, origin, preference, newer_than, connect_s, early_data)
+        self._waiters[ticket] = waiter
         try:
             self._settle()
             await self._wait(waiter, pool_s)
@@ -149,7 +175,8 @@ class Pool:
         if pooled is not None:
             pooled.leases -= 1
             pooled.idle_since_s = self._clock_s()
-        self._settle()
+        if self._waiters or lease.connection.state is not ConnectionState.OPEN:
+            self._settle()
 
     def add(self, origin: Origin, connection: Connection) -> None:
         """Take in a connection that came up without anybody waiting for it any more."""
@@ -192,6 +219,23 @@ class Pool:
 
     # --- the snapshot and its actions; no await from here on ---------------------------------
 
+    def _take_at_hand(self, request: WaiterView) -> Lease | None:
+        """What settling would come to when nobody waits and the preferred connection lives."""
+        if self._waiters:
+            return None
+        views = [
+            self._view(pooled, usable=True)
+            for pooled in self._connections.values()
+            if pooled.connection.state is ConnectionState.OPEN
+        ]
+        found = preferred(views, request, self._limits, self._clock_s())
+        if found is None:
+            return None
+        pooled = self._connections[found.connection_id]
+        if pooled.needs_look and not pooled.connection.is_alive():
+            return None
+        return pooled.lease()
+
     def _settle(self) -> None:
         if self._closed:
             return
@@ -217,8 +261,12 @@ class Pool:
     def _connection_view(self, pooled: _Pooled, wanted: set[Origin]) -> ConnectionView:
         connection = pooled.connection
         usable = connection.state is ConnectionState.OPEN
-        if usable and pooled.leases == 0 and pooled.used and pooled.origin in wanted:
+        if usable and pooled.needs_look and pooled.origin in wanted:
             usable = connection.is_alive()
+        return self._view(pooled, usable=usable)
+
+    def _view(self, pooled: _Pooled, *, usable: bool) -> ConnectionView:
+        connection = pooled.connection
         capacity = connection.active_requests + connection.available_requests
         return ConnectionView(
             connection_id=connection.facts.connection_id,
@@ -234,9 +282,7 @@ class Pool:
             case Assign(ticket, connection_id):
                 pooled = self._connections[connection_id]
                 waiter = self._waiters[ticket]
-                waiter.lease = Lease(pooled.connection, pooled.used)
-                pooled.leases += 1
-                pooled.used = True
+                waiter.lease = pooled.lease()
                 waiter.ready.set()
             case Dial(ticket):
                 waiter = self._waiters[ticket]

@@ -15,6 +15,7 @@ from trilane.transport.policy.pool import (
     Retire,
     WaiterView,
     decide,
+    preferred,
 )
 from trilane.transport.policy.selection import Plan
 
@@ -150,6 +151,19 @@ some_waiters = st.lists(
     unique_by=lambda w: w.ticket,
     max_size=8,
 )
+
+
+@given(
+    st.lists(views, unique_by=lambda c: c.connection_id, max_size=8),
+    st.builds(waiter, st.integers(), plans, st.sampled_from([A, B]), st.integers(0, 1000)),
+)
+def test_what_is_preferred_is_what_would_be_decided(
+    connections: list[ConnectionView], alone: WaiterView
+) -> None:
+    found = preferred(connections, alone, LIMITS, 100.0)
+    given = [a for a in decide(connections, [], [alone], LIMITS, 100.0) if isinstance(a, Assign)]
+
+    assert given == ([] if found is None else [Assign(alone.ticket, found.connection_id)])
 
 
 @given(

@@ -9,7 +9,7 @@ limits. An idle connection of another origin makes room when the total is reache
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..config import HttpVersion, Limits
@@ -94,11 +94,36 @@ def decide(
     return actions
 
 
+def preferred(
+    connections: Iterable[ConnectionView], waiter: WaiterView, limits: Limits, now_s: float
+) -> ConnectionView | None:
+    """What `decide` would give to a request that nobody waits beside; None: ask it."""
+    fitting = [
+        c
+        for c in connections
+        if c.free > 0 and c.usable and _fits(c, waiter) and not _is_spent(c, limits, now_s)
+    ]
+    return min(fitting, key=_merit, default=None)
+
+
 def _is_spent(connection: ConnectionView, limits: Limits, now_s: float) -> bool:
     if connection.idle_since_s is None:
         return False
     expired = now_s - connection.idle_since_s >= limits.idle_connection_s
     return expired or not connection.usable
+
+
+def _fits(connection: ConnectionView, waiter: WaiterView) -> bool:
+    return (
+        connection.version in waiter.plan.reusable
+        and connection.connection_id > waiter.newer_than
+        and connection.origin == waiter.origin
+    )
+
+
+def _merit(connection: ConnectionView) -> tuple[int, float]:
+    """The better, the less. The last one used is the least likely to have been closed."""
+    return _RANK[connection.version], -(connection.idle_since_s or 0)
 
 
 class _Room:
@@ -134,19 +159,11 @@ class _Room:
         return self._dial(waiter)
 
     def _candidates(self, waiter: WaiterView) -> list[ConnectionView]:
-        return [
-            c
-            for c in self._connections
-            if c.origin == waiter.origin
-            and c.version in waiter.plan.reusable
-            and c.connection_id > waiter.newer_than
-            and c.connection_id in self._free
-        ]
+        return [c for c in self._connections if c.connection_id in self._free and _fits(c, waiter)]
 
     def _best(self, waiter: WaiterView) -> ConnectionView | None:
         free = [c for c in self._candidates(waiter) if self._free[c.connection_id] > 0]
-        # The most recently used idle connection is the least likely to have been closed.
-        return min(free, key=lambda c: (_RANK[c.version], -(c.idle_since_s or 0)), default=None)
+        return min(free, key=_merit, default=None)
 
     def _full_multiplexed(self, waiter: WaiterView) -> bool:
         """Whether a connection exists whose streams are all taken: one of them will end."""
