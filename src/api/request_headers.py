@@ -17,6 +17,8 @@ DEFAULT_FIELDS = (
     ("accept-encoding", "identity"),
 )
 
+_DEFAULTS = Headers(DEFAULT_FIELDS)
+
 _FRAMING = "it frames the request, which the engine does"
 _REFUSED = {
     "host": "it is taken from the url",
@@ -61,7 +63,9 @@ def upload_fields(given: HeaderInput | None, content_type: str) -> Headers:
 
 
 def _completed(given: HeaderInput | None, refused: dict[str, str]) -> Headers:
-    headers = checked_headers(given or ())
+    if not given:
+        return _DEFAULTS
+    headers = checked_headers(given)
     for name, _ in headers.fields:
         reason = refused.get(name.lower())
         if reason is not None:

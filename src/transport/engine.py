@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -134,8 +133,11 @@ class Engine:
         if self._stack is None:
             raise ClientClosed("the client is not running: use it inside `async with`")
         try:
-            async with self._slot(call, recorder):
+            await self._take_slot(call, recorder)
+            try:
                 return await self._follow(call, recorder)
+            finally:
+                self._slots.give_back()
         finally:
             if call.profile:
                 recorder.quality = self._quality.estimate()
@@ -150,23 +152,19 @@ class Engine:
             call = _redirected(call, step)
         raise RedirectError(f"more than {MAX_REDIRECTS} redirects")
 
-    @asynccontextmanager
-    async def _slot(self, call: Call, recorder: Recorder) -> AsyncIterator[None]:
-        """Hold one of the parallel slots; waiting for it is what the queue moments mean."""
+    async def _take_slot(self, call: Call, recorder: Recorder) -> None:
+        """Get one of the parallel slots; waiting for it is what the queue moments mean."""
         recorder.queue_start = recorder.queue_end = recorder.now()
-        if not self._slots.take_nowait():
-            recorder.queue_end = None
-            with anyio.move_on_after(call.timeouts.pool_s):
-                recorder.queue_end = await self._slots.take()
-            if recorder.queue_end is None:
-                raise PoolTimeout(
-                    f"none of the {self._limits.parallel_requests} slots "
-                    f"became free within {call.timeouts.pool_s} s"
-                )
-        try:
-            yield
-        finally:
-            self._slots.give_back()
+        if self._slots.take_nowait():
+            return
+        recorder.queue_end = None
+        with anyio.move_on_after(call.timeouts.pool_s):
+            recorder.queue_end = await self._slots.take()
+        if recorder.queue_end is None:
+            raise PoolTimeout(
+                f"none of the {self._limits.parallel_requests} slots "
+                f"became free within {call.timeouts.pool_s} s"
+            )
 
     async def _leg(self, call: Call, recorder: Recorder, *, is_redirect: bool) -> Outcome:
         """One request on the wire, and its retries."""

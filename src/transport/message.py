@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib.parse import quote, urlsplit
 
@@ -49,6 +50,9 @@ class Headers(Mapping[str, str]):
         if not values:
             raise KeyError(name)
         return ", ".join(values)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self.get_list(name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys(name for name, _ in self._fields))
@@ -131,6 +135,17 @@ def parse_url(text: str) -> Url:
     """
     if not isinstance(text, str):
         raise InvalidUrl(f"url must be a str, not {type(text).__name__}")
+    return _parsed(str(text))
+
+
+def is_ip_literal(host: str) -> bool:
+    """Whether the host (without brackets) is an IPv4 or IPv6 address."""
+    return _ip_text(host) is not None
+
+
+#: Uploads go to the same few addresses again and again.
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Url:
     if re.search(r"[\x00-\x20\x7f]", text.strip(" ")):
         raise InvalidUrl(f"url {text!r} contains a space or control character")
     try:
@@ -155,11 +170,6 @@ def parse_url(text: str) -> Url:
     if parts.query:
         target += "?" + quote(parts.query, safe=_URL_SAFE)
     return Url(origin, target)
-
-
-def is_ip_literal(host: str) -> bool:
-    """Whether the host (without brackets) is an IPv4 or IPv6 address."""
-    return _ip_text(host) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,8 +112,7 @@ class _Layout:
         disposition = (
             f'form-data; name="{_escaped(part.name)}"; filename="{_escaped(_valid(filename))}"'
         )
-        own = checked_headers([("Content-Type", content_type)])
-        self._begin_part(disposition, own.fields + _checked_part_headers(part).fields)
+        self._begin_part(disposition, _part_fields(part, content_type))
         self._flush()
         self._sources.append(source)
         self._pending += b"\r\n"
@@ -140,6 +139,11 @@ def _checked_boundary(boundary: str | None) -> str:
     if not _BOUNDARY.fullmatch(boundary):
         raise UsageError(f"boundary {boundary!r}: 1 to 70 of the characters 0-9 A-Z a-z ' + _ . -")
     return boundary
+
+
+def _part_fields(part: Part, content_type: str) -> tuple[tuple[str, str], ...]:
+    own = checked_headers([("Content-Type", content_type)]).fields
+    return own + _checked_part_headers(part).fields if part.headers else own
 
 
 def _checked_part_headers(part: Part) -> Headers:

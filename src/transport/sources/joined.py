@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 
 from ..body import FileRange
 from ..errors import UsageError
@@ -30,16 +29,14 @@ class JoinedBody:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = tuple(sources)
+        lengths = [source.length for source in self._sources]
+        known = [length for length in lengths if length is not None]
+        self._length = sum(known) if len(known) == len(lengths) else None
 
     @property
     def length(self) -> int | None:
         """Sum of all lengths; None when one source cannot tell its own."""
-        total = 0
-        for source in self._sources:
-            if source.length is None:
-                return None
-            total += source.length
-        return total
+        return self._length
 
     @property
     def rewindable(self) -> bool:
@@ -48,21 +45,21 @@ class JoinedBody:
 
     async def open(self) -> JoinedReader:
         """Open every source, so that a file that is gone is noticed before anything is sent."""
-        async with AsyncExitStack() as opened:
-            readers: list[SourceReader] = []
+        readers: list[SourceReader] = []
+        try:
             for source in self._sources:
-                reader = await source.open()
-                opened.push_async_callback(reader.aclose)
-                readers.append(reader)
-            return JoinedReader(readers, opened.pop_all())
+                readers.append(await source.open())  # noqa: PERF401 - what is open is to be closed
+        except BaseException:
+            await _close_all(readers)
+            raise
+        return JoinedReader(readers)
 
 
 class JoinedReader:
     """One pass over sources in a row; owns their readers."""
 
-    def __init__(self, readers: Sequence[SourceReader], opened: AsyncExitStack) -> None:
+    def __init__(self, readers: list[SourceReader]) -> None:
         self._readers = readers
-        self._opened = opened
         self._index = 0
         self._closed = False
 
@@ -94,7 +91,7 @@ class JoinedReader:
     async def aclose(self) -> None:
         """Close every source's reader."""
         self._closed = True
-        await self._opened.aclose()
+        await _close_all(self._readers)
 
     def _current(self) -> SourceReader | None:
         while self._index < len(self._readers):
@@ -103,3 +100,13 @@ class JoinedReader:
                 return reader
             self._index += 1
         return None
+
+
+async def _close_all(readers: list[SourceReader]) -> None:
+    """Close them, the last one first; each gets its turn even when closing another is cancelled."""
+    try:
+        while readers:
+            await readers.pop().aclose()
+    finally:
+        if readers:
+            await _close_all(readers)

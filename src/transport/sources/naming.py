@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from .threads import run_to_end
@@ -23,11 +24,15 @@ def guess_content_type(filename: str | None) -> str:
     if filename is None:
         return _UNKNOWN_TYPE
     # Only the endings are shown to guess_type, which takes anything before them for a URL.
-    endings = PurePosixPath(filename).suffixes[-2:]
-    inner, encoding = mimetypes.guess_type("file" + "".join(endings))
+    inner, encoding = mimetypes.guess_type("file" + _endings(filename))
     if encoding is not None:
         return _COMPRESSED_TYPES.get(encoding, _UNKNOWN_TYPE)
     return inner or _UNKNOWN_TYPE
+
+
+@lru_cache(maxsize=64)
+def _endings(filename: str) -> str:
+    return "".join(PurePosixPath(filename).suffixes[-2:])
 
 
 async def load_type_table() -> None:
