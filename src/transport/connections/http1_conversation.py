@@ -81,7 +81,8 @@ class Conversation:
         """What a body made by the caller raised, when it is not one of our errors."""
         self._may_send_body = not expect
         self._receiving: anyio.CancelScope | None = None
-        self._idle_since_s = anyio.current_time()
+        self._silent_since_s: float | None = None
+        """When the peer was last heard, or the request ended; None: when the clock is next read."""
         self._poll_s: float | None = None
         self._head_ns: Ns | None = None
         """When the first byte of the head in progress was read."""
@@ -157,7 +158,7 @@ class Conversation:
             self._request.stop_sending = True
             if not self._request.ended:
                 self._source_failure = error
-        self._idle_since_s = anyio.current_time()
+        self._silent_since_s = None
         self._wake()
 
     async def _send_streamed(self, reader: BodyReader) -> None:
@@ -181,7 +182,7 @@ class Conversation:
                 if data is not None:
                     self._take(data)
             if not self._over:
-                self._check_time(anyio.current_time())
+                self._check_time()
         self._writer.poll_acked()
 
     @property
@@ -210,7 +211,7 @@ class Conversation:
 
     def _take(self, data: bytes) -> None:
         if data:
-            self._idle_since_s = anyio.current_time()
+            self._silent_since_s = None
             self._last_byte_ns = self._stream.read_ns
             if self._head_ns is None:
                 self._head_ns = self._last_byte_ns
@@ -293,25 +294,40 @@ class Conversation:
     # --- time ---------------------------------------------------------------------------------
 
     def _next_look_s(self) -> float:
+        sending, limit_s = not self._request.sending_over, self._limit_s
+        if limit_s == inf and (sending or self._poll_s is None):
+            return inf
         now_s = anyio.current_time()
-        if not self._request.sending_over:
-            return now_s + self._stall_limit_s / _STALL_LOOKS
+        if sending:
+            return now_s + limit_s / _STALL_LOOKS
         poll_at_s = inf if self._poll_s is None else now_s + self._poll_s
-        return min(poll_at_s, self._idle_since_s + self._idle_limit_s)
+        return min(poll_at_s, self._silent_since(now_s) + limit_s)
 
-    def _check_time(self, now_s: float) -> None:
-        request = self._request
+    def _check_time(self) -> None:
+        request, limit_s = self._request, self._limit_s
+        if limit_s == inf:
+            return
+        now_s = anyio.current_time()
         if not request.sending_over:
-            limit_s = self._stall_limit_s
             if now_s < self._writer.moved_at_s(now_s) + limit_s:
                 return
             if request.ended:
                 request.stop_sending = True
             else:
                 request.fail(WriteTimeout(f"the peer took no byte of the request for {limit_s} s"))
-        elif not request.ended and now_s >= self._idle_since_s + self._idle_limit_s:
-            silence = f"the peer sent no byte of the response for {self._idle_limit_s} s"
+        elif not request.ended and now_s >= self._silent_since(now_s) + limit_s:
+            silence = f"the peer sent no byte of the response for {limit_s} s"
             self._give_up(ReadTimeout(silence, phase=request.phase))
+
+    def _silent_since(self, now_s: float) -> float:
+        if self._silent_since_s is None:
+            self._silent_since_s = now_s
+        return self._silent_since_s
+
+    @property
+    def _limit_s(self) -> float:
+        """How long the peer may do nothing of what is waited for now."""
+        return self._idle_limit_s if self._request.sending_over else self._stall_limit_s
 
     @property
     def _stall_limit_s(self) -> float:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-import anyio
-
 from ..body import BodyReader, FileRangeReader
 from ..buffers import Buffer
 from ..errors import SourceSizeChanged
@@ -75,9 +73,10 @@ class RequestWriter:
         self._accepted_before = stream.accepted_bytes
         self._wire_before = stream.wire.sent_bytes
         self._total_bytes = request.exchange.head.content_length
-        self._tracks_acks = stream.unacked_bytes() is not None
+        self._tracks_acks = True
+        """Until the stream says that it cannot tell."""
         self._writing = False
-        self._moved_bytes = stream.wire.sent_bytes
+        self._moved_bytes = -1
         self._moved_at_s = 0.0
 
     @property
@@ -115,10 +114,13 @@ class RequestWriter:
 
     def poll_acked(self) -> bool:
         """Look how much is acknowledged; True while it is worth looking again."""
-        unacked_bytes = self._stream.unacked_bytes() if self._tracks_acks else None
-        if unacked_bytes is None:
-            return False
         ledger = self._request.ledger
+        if not self._tracks_acks or ledger.finished:
+            return False
+        unacked_bytes = self._stream.unacked_bytes()
+        if unacked_bytes is None:
+            self._tracks_acks = False
+            return False
         if ledger.acknowledged(self._stream.wire.sent_bytes - unacked_bytes):
             self._request.acked(ledger.acked_body_bytes, ledger.finished)
         return self._request.end_flushed and not ledger.finished
@@ -126,7 +128,8 @@ class RequestWriter:
     def moved_at_s(self, now_s: float) -> float:
         """When a write in progress was last seen to move; now, when nothing waits for the peer.
 
-        A big write on a slow link moves many times before it is done, so bytes are what counts.
+        A big write on a slow link moves many times before it is done, so bytes are what counts. A
+        new write has moved when it is first looked at.
         """
         moved_bytes = self._stream.wire.sent_bytes
         if not self._writing or moved_bytes != self._moved_bytes:
@@ -198,8 +201,7 @@ class RequestWriter:
 
     def _begin_write(self) -> _Before:
         self._writing = True
-        self._moved_at_s = anyio.current_time()
-        self._moved_bytes = self._stream.wire.sent_bytes
+        self._moved_bytes = -1
         return _Before(self._stream.accepted_bytes, self._stream.write_started_ns)
 
     def _taken_since(self, before: _Before) -> int:

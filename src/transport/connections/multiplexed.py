@@ -12,6 +12,7 @@ on as long as the peer takes it, and is given up once the peer takes nothing for
 from __future__ import annotations
 
 from abc import abstractmethod
+from math import inf
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -165,7 +166,7 @@ class MultiplexedConnection(Connection):
             return
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._send_body, stream, reader)
-            await stream.sending_done.wait()
+            await stream.wait_sending_over()
             tasks.cancel_scope.cancel()
 
     async def _send_body(self, stream: RequestStream, reader: BodyReader) -> None:
@@ -221,19 +222,14 @@ class MultiplexedConnection(Connection):
 
     async def _wait_response(self, stream: RequestStream) -> None:
         """Wait until the response is complete; meanwhile watch for the acknowledgement."""
-        idle_s = stream.exchange.timeouts.read_idle_s
-        idle_since, received = anyio.current_time(), stream.received_events
+        silence = _Silence(stream)
         poll_s: float | None = None
         while not stream.ended:
             if stream.error is not None:
                 raise stream.error
-            if stream.received_events != received:
-                idle_since, received = anyio.current_time(), stream.received_events
-            deadline = None if idle_s is None else idle_since + idle_s
-            if deadline is not None and anyio.current_time() >= deadline:
-                raise ReadTimeout(f"the peer sent no byte of the response for {idle_s} s")
+            deadline_s = silence.deadline_s()
             poll_s = next_poll_s(poll_s) if self.poll_acked(stream) else None
-            await _wait(stream, poll_s, deadline)
+            await _wait(stream, poll_s, deadline_s)
         self.poll_acked(stream)
 
     def _finish(self, stream: RequestStream) -> None:
@@ -279,11 +275,39 @@ class MultiplexedConnection(Connection):
         """A request has left: close now if draining and this was the last."""
 
 
-async def _wait(stream: RequestStream, poll_s: float | None, deadline: float | None) -> None:
-    wake_at = float("inf") if deadline is None else deadline
+class _Silence:
+    """How long the peer has said nothing of the response; reads no clock without a limit."""
+
+    def __init__(self, stream: RequestStream) -> None:
+        self._stream = stream
+        self._limit_s = stream.exchange.timeouts.read_idle_s
+        self._since_s: float | None = None
+        self._received_events = -1
+
+    def deadline_s(self) -> float:
+        """When the peer has been silent for too long.
+
+        Raises:
+            ReadTimeout: it has been already.
+        """
+        if self._limit_s is None:
+            return inf
+        now_s = anyio.current_time()
+        if self._since_s is None or self._stream.received_events != self._received_events:
+            self._since_s, self._received_events = now_s, self._stream.received_events
+        deadline_s = self._since_s + self._limit_s
+        if now_s >= deadline_s:
+            raise ReadTimeout(f"the peer sent no byte of the response for {self._limit_s} s")
+        return deadline_s
+
+
+async def _wait(stream: RequestStream, poll_s: float | None, deadline_s: float) -> None:
     if poll_s is not None:
-        wake_at = min(wake_at, anyio.current_time() + poll_s)
-    with anyio.CancelScope(deadline=wake_at):
+        deadline_s = min(deadline_s, anyio.current_time() + poll_s)
+    if deadline_s == inf:
+        await stream.changed.wait()
+        return
+    with anyio.CancelScope(deadline=deadline_s):
         await stream.changed.wait()
 
 

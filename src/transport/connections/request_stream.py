@@ -11,6 +11,8 @@ from ..protocols.events import DataReceived, HeadReceived
 from .acks import AckLedger
 from .exchange import Exchange, Progress, RawResponse
 
+_NONE = Headers()
+
 
 class RequestStream:
     """One request's state: fed by the connection's tasks, watched by the request's own.
@@ -19,12 +21,13 @@ class RequestStream:
     """
 
     __slots__ = (
+        "_changed",
         "_chunks",
         "_received_body_bytes",
+        "_sending_done",
         "_started",
         "body_queued",
         "body_sent",
-        "changed",
         "end_flushed",
         "end_queued",
         "ended",
@@ -34,7 +37,6 @@ class RequestStream:
         "head",
         "ledger",
         "received_events",
-        "sending_done",
         "stop_sending",
         "stream_id",
         "trailers",
@@ -44,18 +46,14 @@ class RequestStream:
     def __init__(self, stream_id: int, exchange: Exchange, *, has_body: bool) -> None:
         self.stream_id = stream_id
         self.exchange = exchange
-        self.changed = anyio.Event()
-        """Replaced, never cleared, whenever something happened: wait on the one you saw."""
         self.ledger = AckLedger()
         self.head: ResponseHead | None = None
-        self.trailers = Headers()
+        self.trailers = _NONE
         self.ended = False
         """The response is complete."""
         self.error: TransportError | None = None
         self.got_interim = False
         self.stop_sending = False
-        self.sending_done = anyio.Event()
-        """`sending_over`, to wait for; seen by `wake`."""
         self.body_queued = 0
         self.body_sent = 0
         self.end_queued = not has_body
@@ -64,6 +62,8 @@ class RequestStream:
         self.write_begun = False
         """A write that carries its first byte has begun, whatever becomes of it (HTTP/2)."""
         self.received_events = 0
+        self._changed: anyio.Event | None = None
+        self._sending_done: anyio.Event | None = None
         self._started = False
         self._chunks: list[bytes] = []
         self._received_body_bytes = 0
@@ -80,12 +80,29 @@ class RequestStream:
             return Phase.RECEIVE
         return Phase.WAIT if self.end_flushed else Phase.SEND
 
+    @property
+    def changed(self) -> anyio.Event:
+        """Replaced, never cleared, whenever something happened: wait on the one you saw.
+
+        Made when asked for: most news finds nobody waiting.
+        """
+        if self._changed is None:
+            self._changed = anyio.Event()
+        return self._changed
+
     def wake(self) -> None:
         """Let everyone who waits look again."""
-        if self.sending_over:
-            self.sending_done.set()
-        changed, self.changed = self.changed, anyio.Event()
-        changed.set()
+        if self._sending_done is not None and self.sending_over:
+            self._sending_done.set()
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()
+
+    async def wait_sending_over(self) -> None:
+        """Wait for `sending_over`, which `wake` sees, without being woken for anything else."""
+        if not self.sending_over:
+            self._sending_done = anyio.Event()
+            await self._sending_done.wait()
 
     def fail(self, error: TransportError) -> None:
         """End with an error, unless the response is complete or an error came first."""
