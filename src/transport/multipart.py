@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from .buffers import Buffer
 from .errors import InvalidHeader, UsageError
 from .form import FormInput, form_fields
 from .message import HeaderInput, Headers, checked_headers
@@ -96,6 +97,7 @@ class _Layout:
     def __init__(self, boundary: str) -> None:
         self._boundary = boundary
         self._pending = bytearray()
+        self._pieces: list[Buffer] = []
         self._sources: list[Source] = []
 
     def add_field(self, name: str, value: str) -> None:
@@ -113,8 +115,7 @@ class _Layout:
             f'form-data; name="{_escaped(part.name)}"; filename="{_escaped(_valid(filename))}"'
         )
         self._begin_part(disposition, _part_fields(part, content_type))
-        self._flush()
-        self._sources.append(source)
+        self._place(source)
         self._pending += b"\r\n"
 
     def finish(self) -> Sequence[Source]:
@@ -128,8 +129,17 @@ class _Layout:
             self._pending += f"{name}: {value}\r\n".encode("latin-1")
         self._pending += b"\r\n"
 
+    def _place(self, source: Source) -> None:
+        if isinstance(source, MemorySource):
+            self._pieces += (bytes(self._pending), *source.views)
+            self._pending.clear()
+        else:
+            self._flush()
+            self._sources.append(source)
+
     def _flush(self) -> None:
-        self._sources.append(MemorySource((bytes(self._pending),)))
+        self._sources.append(MemorySource((*self._pieces, bytes(self._pending))))
+        self._pieces.clear()
         self._pending.clear()
 
 

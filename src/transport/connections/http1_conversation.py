@@ -80,6 +80,7 @@ class Conversation:
         self._source_failure: Exception | None = None
         """What a body made by the caller raised, when it is not one of our errors."""
         self._may_send_body = not expect
+        self._concurrently = False
         self._receiving: anyio.CancelScope | None = None
         self._silent_since_s: float | None = None
         """When the peer was last heard, or the request ended; None: when the clock is next read."""
@@ -113,6 +114,7 @@ class Conversation:
     async def _converse(
         self, send: Callable[[], Awaitable[None]], *, concurrently: bool
     ) -> RawResponse:
+        self._concurrently = concurrently
         try:
             if concurrently:
                 async with anyio.create_task_group() as tasks:
@@ -193,8 +195,12 @@ class Conversation:
 
     async def _wait(self) -> bytes | None:
         """Wait for bytes of the response; None when it is time to look at something else."""
+        look_at_s = self._next_look_s()
+        if look_at_s == inf and not self._concurrently:
+            # Nobody but who closes the stream has a reason to interrupt, and that wakes it.
+            return await self._stream.receive()
         data: bytes | None = None
-        with anyio.CancelScope(deadline=self._next_look_s()) as self._receiving:
+        with anyio.CancelScope(deadline=look_at_s) as self._receiving:
             # What came before the request is no answer to it; after the response, nothing is.
             if not (self._writer.never_written or self._request.ended):
                 data = await self._stream.receive()

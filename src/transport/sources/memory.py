@@ -24,6 +24,11 @@ class MemorySource(Source):
         self._length = sum(view.nbytes for view in self._views)
 
     @property
+    def views(self) -> tuple[memoryview, ...]:
+        """The pieces that hold anything, to be sent from another source together with others."""
+        return self._views
+
+    @property
     def length(self) -> int:
         """Bytes of all pieces together."""
         return self._length
