@@ -47,11 +47,6 @@ LOSS = (
     "_on_packets_lost",
     "_pacer",
     "_pto_count",
-    "_rtt_initialized",
-    "_rtt_latest",
-    "_rtt_min",
-    "_rtt_smoothed",
-    "_rtt_variance",
 )
 
 
@@ -106,6 +101,16 @@ def test_values_and_signatures(quic: QuicConnection) -> None:
     lost = inspect.signature(recovery.QuicPacketRecovery._on_packets_lost)
     assert {"congestion_event", "now", "packets", "space"} <= set(lost.parameters)
     assert isinstance(quic._loss._cc, private._Counting)
+
+
+def test_loss_recovery_tells_us_of_acknowledgements() -> None:
+    acked = inspect.signature(recovery.QuicPacketRecovery.on_ack_received)
+    assert list(acked.parameters) == ["self", "ack_rangeset", "ack_delay", "now", "space"]
+    source = inspect.getsource(recovery.QuicPacketRecovery.on_ack_received)
+    # Once per sample, with the whole time since the packet was built.
+    assert source.count("self._cc.on_rtt_measurement(now=now, rtt=latest_rtt)") == 1
+    assert "latest_rtt = now - largest_sent_time" in source
+    assert "if largest_acked == largest_newly_acked and is_ack_eliciting:" in source
 
 
 def test_the_http3_layer_calls_what_we_override() -> None:

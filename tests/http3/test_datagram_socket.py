@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
@@ -97,6 +99,76 @@ async def test_a_batch_arrives_in_one_wake_up(peer: socket.socket, ours: Datagra
     assert ours.counters.received_datagrams == 40
     assert ours.counters.received_bytes == 40_000
     assert ours.read_ns > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel notes arrivals on Linux")
+async def test_arrivals_are_the_kernels_however_late_they_are_read(
+    peer: socket.socket, ours: DatagramSocket
+) -> None:
+    before = after = 0
+    for data in (b"one", b"two"):
+        before = time.monotonic_ns()
+        peer.sendto(data, ours.local)
+        after = time.monotonic_ns()
+        await anyio.sleep(0.02)
+    with anyio.fail_after(5):
+        await ours.receive()
+
+    first, second = ours.arrived_ns
+    # The second one's moments; conversion between the clocks costs a few microseconds.
+    assert before - 100_000 <= second <= after + 100_000
+    assert second - first >= 20_000_000
+    assert ours.read_ns - second >= 20_000_000
+
+
+async def test_arrivals_nobody_noted_are_those_of_the_reading(
+    peer: socket.socket, ours: DatagramSocket
+) -> None:
+    ours._socket.setsockopt(socket.SOL_SOCKET, datagram._SO_TIMESTAMPNS, 0)
+    peer.sendto(b"data", ours.local)
+    await anyio.sleep(0.02)
+    before = time.monotonic_ns()
+    with anyio.fail_after(5):
+        await ours.receive()
+
+    [arrived] = ours.arrived_ns
+    assert before <= arrived <= ours.read_ns
+
+
+@pytest.mark.parametrize("step_ns", [-(10**12), 10**12])
+async def test_arrivals_stay_possible_when_somebody_sets_the_clock(
+    peer: socket.socket,
+    ours: DatagramSocket,
+    step_ns: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peer.sendto(b"first", ours.local)
+    with anyio.fail_after(5):
+        await ours.receive()
+    emptied = time.monotonic_ns()
+    monkeypatch.setattr(time, "time_ns", lambda real=time.time_ns: real() + step_ns)
+    peer.sendto(b"second", ours.local)
+    with anyio.fail_after(5):
+        await ours.receive()
+
+    [arrived] = ours.arrived_ns
+    assert emptied - 10_000_000 <= arrived <= ours.read_ns
+
+
+async def test_departures_are_told_of_with_the_time_of_their_system_call(
+    peer: socket.socket, ours: DatagramSocket
+) -> None:
+    told: list[tuple[int, int]] = []
+    ours.on_departure = lambda count, at: told.append((count, at))
+    sizes = [1200, 1200, 700, 1200]
+
+    await ours.send(packets(peer, sizes))
+
+    assert sum(count for count, _ in told) == len(sizes)
+    moments = [at for _, at in told]
+    assert moments == sorted(moments)
+    assert ours.write_started_ns <= moments[0]
+    assert moments[-1] <= ours.write_ended_ns
 
 
 async def test_coalesced_datagrams_are_split_again(peer: socket.socket) -> None:

@@ -118,7 +118,7 @@ class MultiplexedConnection(Connection):
             case SendingStopped():
                 stream.stop_sending = True
             case BodyAcked():
-                stream.acked(self.acked_body_bytes(stream, event), event.finished)
+                stream.acked(self.acked_body_bytes(stream, event), event.finished, read_ns)
             case StreamReset():
                 stream.fail(_reset_error(event, stream))
             case _:

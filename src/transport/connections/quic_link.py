@@ -8,6 +8,7 @@ kicks make one pass of the sender.
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable, Sequence
 from math import inf
 
@@ -18,7 +19,7 @@ from ..errors import ConnectionLost
 from ..net.datagram import DatagramSocket, PathError
 from ..net.reasons import reason_of
 from ..profile.moments import Ns
-from ..protocols.events import Event
+from ..protocols.events import BodyAcked, Event
 from ..protocols.http3 import Http3Machine, Sent
 from ..protocols.http3_close import CloseCause, CloseKind
 from ..protocols.machine import Address
@@ -36,6 +37,7 @@ _PATH_ERRORS_TO_DIE = 3
 HANDSHAKE_S = 10.0
 #: A PING is sent after so much silence while requests run, or after a third of the idle timeout.
 KEEP_ALIVE_S = 10.0
+_CLOCK_LOOKS = 3
 
 EventSink = Callable[[Event, Ns], None]
 SentSink = Callable[[list[Sent], Ns, Ns], None]
@@ -50,11 +52,14 @@ class QuicLink:
         """The address the handshake began with."""
         self.socket = sock
         self.on_event: EventSink = lambda _event, _at: None
-        """Called with each event, and when the datagram that caused it was read."""
+        """Called with each event, and when the datagram that caused it was read; an acknowledgement
+        with the arrival of the last datagram that was taken together with it."""
         self.on_sent: SentSink = lambda _sent, _started, _ended: None
         """Called after datagrams with stream bytes were given to the operating system: what they
         carried, just before the first and just after the last system call."""
+        self.socket.on_departure = self._departed
         self._wake = anyio.Event()
+        self._clock_offset_s = _loop_clock_offset_s()
         self._heard_s = anyio.current_time()
         self._handshake_by_s = self._heard_s + HANDSHAKE_S
         self._pinged_s = self._heard_s
@@ -129,7 +134,9 @@ class QuicLink:
         now_s = anyio.current_time()
         timer_s = self.machine.next_timer_s()
         if timer_s is not None and now_s >= timer_s:
-            self._deliver(self.machine.handle_timer(now_s), self.socket.read_ns)
+            self._deliver(
+                self.machine.handle_timer(now_s), self.socket.read_ns, self.socket.read_ns
+            )
         if not self.machine.handshake_complete and now_s >= self._handshake_by_s:
             reason = f"no answer to QUIC within {HANDSHAKE_S:g} s"
             self.machine.give_up(CloseCause(CloseKind.UNREACHABLE, reason))
@@ -159,19 +166,31 @@ class QuicLink:
                 self._heard_s = anyio.current_time()
                 self._path_errors = 0
             self._heed_path()
+            arrived_ns = self.socket.arrived_ns
             for start in range(0, len(batch), _TURN_DATAGRAMS):
                 if start:
                     await checkpoint()
-                self._take(batch[start : start + _TURN_DATAGRAMS])
+                turn = slice(start, start + _TURN_DATAGRAMS)
+                self._take(batch[turn], arrived_ns[turn])
             self.kick()
 
-    def _take(self, batch: Sequence[tuple[bytes, Address]]) -> None:
-        events = self.machine.receive_batch(batch, anyio.current_time())
-        self._deliver(events, self.socket.read_ns)
+    def _take(self, batch: Sequence[tuple[bytes, Address]], arrived_ns: Sequence[Ns]) -> None:
+        arrived_s = [self._seconds(at) for at in arrived_ns]
+        events = self.machine.receive_batch(batch, anyio.current_time(), arrived_s)
+        self._deliver(events, self.socket.read_ns, arrived_ns[-1])
 
-    def _deliver(self, events: list[Event], at: Ns) -> None:
+    def _deliver(self, events: list[Event], read_ns: Ns, arrived_ns: Ns) -> None:
         for event in events:
-            self.on_event(event, at)
+            self.on_event(event, arrived_ns if isinstance(event, BodyAcked) else read_ns)
+
+    # --- what round trips are made of ---------------------------------------------------------
+
+    def _departed(self, datagram_count: int, at: Ns) -> None:
+        self.machine.departed(datagram_count, self._seconds(at))
+
+    def _seconds(self, moment: Ns) -> float:
+        """The moment on the event loop's clock, which the machine lives by."""
+        return moment / 1e9 + self._clock_offset_s
 
     # --- the path -----------------------------------------------------------------------------
 
@@ -184,6 +203,14 @@ class QuicLink:
             if not self.machine.handshake_complete or self._path_errors >= _PATH_ERRORS_TO_DIE:
                 self.machine.give_up(_unreachable(error))
                 self.kick()
+
+
+def _loop_clock_offset_s() -> float:
+    """How far the event loop's clock is ahead of `monotonic_ns`: 0 on asyncio, any on trio.
+
+    Of several looks the largest: being interrupted between the two readings makes one smaller.
+    """
+    return max(anyio.current_time() - time.monotonic_ns() / 1e9 for _ in range(_CLOCK_LOOKS))
 
 
 def _unreachable(error: PathError) -> CloseCause:

@@ -159,13 +159,18 @@ class RequestStream:
         if advanced:
             self._report_progress()
 
-    def acked(self, body_bytes: int, finished: bool) -> None:
-        """The peer's transport acknowledged `body_bytes` of the body, perhaps its end."""
+    def acked(self, body_bytes: int, finished: bool, at: Ns | None = None) -> None:
+        """The peer's transport acknowledged `body_bytes` of the body, perhaps its end.
+
+        `at` is when its word of that arrived, if not now.
+        """
         recorder = self.exchange.recorder
         advanced = body_bytes > (recorder.leg.body_acked_bytes or 0)
         recorder.leg.body_acked_bytes = body_bytes
         if finished:
-            recorder.mark_first(Moment.REQUEST_ACKED)
+            # It may arrive before the system call that sent the last byte has returned.
+            sent = recorder.leg.times[Moment.REQUEST_END]
+            recorder.mark_first(Moment.REQUEST_ACKED, max(at, sent) if at and sent else at)
         if advanced:
             self._report_progress()
 

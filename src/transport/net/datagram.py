@@ -2,7 +2,8 @@
 
 The socket is not connected, because QUIC may move to another address of the server (RFC 9000
 §9.6). An unconnected socket hears of ICMP errors only through the error queue (IP_RECVERR, Linux);
-that is how a dead port fails at once. Datagrams are never fragmented.
+that is how a dead port fails at once. Datagrams are never fragmented. The kernel notes when each
+one arrived (SO_TIMESTAMPNS, Linux), so that a busy program is not taken for a slow network.
 
 Many datagrams cross the border to the kernel in one system call: UDP_SEGMENT on the way out
 (measured: 2-6 times the datagrams per second), UDP_GRO on the way in. A socket or network card
@@ -16,7 +17,8 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +38,11 @@ _IP_RECVERR = 11
 _IPV6_MTU_DISCOVER = 23
 _IPV6_RECVERR = 25
 _PMTUDISC_DO = 2
+# asm-generic/socket.h; the few architectures with another number refuse this one, or send another
+# control message that is not looked at.
+_SO_TIMESTAMPNS = 35
+# struct timespec as the kernel's old socket interface has it: two native longs.
+_TIMESPEC = struct.Struct("@ll")
 # linux/errqueue.h: struct sock_extended_err {u32 errno; u8 origin, type, code, pad; u32 info, data}
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
 _SEGMENT_SIZE = struct.Struct("=H")
@@ -46,6 +53,7 @@ _MAX_SEGMENTS = 64
 _MAX_SEGMENTED_BYTES = 65_000
 #: Receive calls per wake-up, so that a flood cannot keep other tasks from running.
 _BATCH = 64
+_CLOCK_LOOKS = 3
 _RECEIVE_BYTES = 65_535
 _ANCILLARY_BYTES = 256
 #: Asked of the kernel, which caps it at net.core.[rw]mem_max: a burst must not be dropped while
@@ -114,9 +122,16 @@ class DatagramSocket:
         """Just after the last successful one."""
         self.read_ns = 0
         """Just after the system call that produced what `receive` returned last."""
+        self.arrived_ns: list[int] = []
+        """When the kernel received each of them; where it does not say, when it was read."""
+        self.on_departure: Callable[[int, int], None] = lambda _count, _at: None
+        """Called after each system call that took datagrams: how many, and the `monotonic_ns` just
+        before it. Datagrams dropped on the way to it are counted, too."""
         self._segmentation = segmentation
         self._errors: list[PathError] = []
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
+        self._emptied_ns = 0
+        """Whatever is still to be read arrived after this."""
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         source = _source_address(family, address)
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
@@ -154,9 +169,12 @@ class DatagramSocket:
         position = 0
         while position < len(datagrams):
             count = self._run_length(datagrams, position)
+            before = time.monotonic_ns()
             sent = self._send_run(datagrams[position : position + count])
             if sent is None:
                 return datagrams[position:]
+            if sent:
+                self.on_departure(sent, before)
             position += sent
         return ()
 
@@ -253,18 +271,24 @@ class DatagramSocket:
 
     def _receive_batch(self) -> list[tuple[bytes, Address]]:
         received: list[tuple[bytes, Address]] = []
+        arrived: list[int] = []
+        began_ns, clocks = time.monotonic_ns(), _ClockPair()
+        emptied_ns = self._emptied_ns
         for _ in range(_BATCH):
             try:
                 count, control, _, source = self._socket.recvmsg_into(
                     [self._buffer], _ANCILLARY_BYTES
                 )
             except BlockingIOError:
+                self._emptied_ns = began_ns
                 break
             except OSError as exc:
                 self._note_receive_error(exc)
                 continue
             self._split(count, control, (source[0], source[1]), received)
-        self.read_ns = time.monotonic_ns()
+            at = clocks.monotonic_ns(_arrival(control), not_before_ns=emptied_ns)
+            arrived += [at] * (len(received) - len(arrived))
+        self.read_ns, self.arrived_ns = time.monotonic_ns(), arrived
         return received
 
     def _split(
@@ -304,6 +328,32 @@ class DatagramSocket:
             self._errors.extend(_queued_errors(control, (target[0], target[1])))
 
 
+def _arrival(control: list[tuple[int, int, bytes]]) -> int | None:
+    """When the kernel received what came with these control messages, in epoch nanoseconds."""
+    for level, kind, data in control:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(data) >= _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
+            return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return None
+
+
+class _ClockPair:
+    """Turns the kernel's epoch time of a moment just past into `monotonic_ns`."""
+
+    __slots__ = ("_offset_ns",)
+
+    def __init__(self) -> None:
+        # Being interrupted between the two readings makes an offset too small.
+        self._offset_ns = max(time.monotonic_ns() - time.time_ns() for _ in range(_CLOCK_LOOKS))
+
+    def monotonic_ns(self, epoch_ns: int | None, *, not_before_ns: int) -> int:
+        """The moment, within its bounds whoever sets the epoch clock; without one, the present."""
+        now_ns = time.monotonic_ns()
+        if epoch_ns is None:
+            return now_ns
+        return min(max(epoch_ns + self._offset_ns, not_before_ns), now_ns)
+
+
 def _queued_errors(control: list[tuple[int, int, bytes]], target: Address) -> list[PathError]:
     errors: list[PathError] = []
     for level, kind, data in control:
@@ -337,7 +387,7 @@ def _configure(sock: socket.socket) -> None:
     else:
         sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO)
-    try:
-        sock.setsockopt(_SOL_UDP, _UDP_GRO, 1)
-    except OSError:
-        return  # kernels before 5.0: one datagram per call then
+    for level, option in ((_SOL_UDP, _UDP_GRO), (socket.SOL_SOCKET, _SO_TIMESTAMPNS)):
+        # Kernels before 5.0 give one datagram per call.
+        with suppress(OSError):
+            sock.setsockopt(level, option, 1)

@@ -1,9 +1,9 @@
 """The one place that touches private names of aioquic (pinned to 1.7.x, guarded by a canary test).
 
-aioquic publishes no round-trip time, no congestion window, no acknowledged offset and no room in
-its send buffers, keeps the reason of a closing connection to itself until three probe timeouts
-later, and does not recognise a stateless reset. Everything here reads such state, except the
-functions whose names are verbs.
+aioquic publishes no round-trip time (and keeps none below 1 ms), no congestion window, no
+acknowledged offset and no room in its send buffers, keeps the reason of a closing connection to
+itself until three probe timeouts later, and does not recognise a stateless reset. Everything here
+reads such state, except the functions whose names are verbs.
 """
 
 # ruff: noqa: SLF001  -- private names are what this module is for
@@ -26,11 +26,14 @@ from aioquic.quic.connection import QuicConnection, QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
 from aioquic.quic.packet import QuicPacketType, pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicSentPacket
+from aioquic.quic.rangeset import RangeSet
+from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch, ExtensionType
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from .fields import MalformedResponse
+from .quic_round_trips import RoundTrips
 
 #: RFC 9000 §10.3: what a stateless reset looks like at the very least.
 _SMALLEST_STATELESS_RESET_BYTES = 21
@@ -51,6 +54,21 @@ class _Counting(QuicCongestionControl):
     lost_bytes = 0
     retransmitted_packets = 0
     retransmitted_bytes = 0
+    _acked_packet = 0
+    _ack_delay_s: float | None = None
+
+    def __init__(self, *, max_datagram_size: int) -> None:
+        super().__init__(max_datagram_size=max_datagram_size)
+        self.round_trips = RoundTrips()
+
+    def on_ack(self, largest_packet: int, ack_delay_s: float | None) -> None:
+        """An ACK frame has come; `on_rtt_measurement` follows if it makes a sample."""
+        self._acked_packet, self._ack_delay_s = largest_packet, ack_delay_s
+
+    def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
+        self.round_trips.sample(self._acked_packet, now - rtt, now, self._ack_delay_s)
+        # The controller that follows in the method resolution order implements it.
+        super().on_rtt_measurement(now=now, rtt=rtt)  # type: ignore[safe-super]
 
     def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
         lost = list(packets)
@@ -89,6 +107,35 @@ class _CountingReno(_Counting, RenoCongestionControl):
 COUNTING_CONTROLLERS = {"cubic": "trilane-cubic", "reno": "trilane-reno"}
 register_congestion_control(COUNTING_CONTROLLERS["cubic"], _CountingCubic)
 register_congestion_control(COUNTING_CONTROLLERS["reno"], _CountingReno)
+
+
+class _WatchedRecovery(QuicPacketRecovery):
+    """Loss recovery that passes on what its own round-trip times leave out."""
+
+    def on_ack_received(
+        self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
+    ) -> None:
+        if isinstance(self._cc, _Counting):
+            self._cc.on_ack(ack_rangeset.bounds().stop - 1, self._credible(ack_delay, space))
+        super().on_ack_received(
+            ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space
+        )
+
+    def _credible(self, ack_delay_s: float, space: QuicPacketSpace) -> float | None:
+        """What of the delay that the peer states is taken off (RFC 9002 §5.3).
+
+        The handshake's own packets are not held back on purpose, so it states none with them; once
+        the handshake is confirmed, no more counts than it has announced as its longest.
+        """
+        if not space.is_application_data:
+            return None
+        return min(ack_delay_s, self.max_ack_delay) if self.handshake_confirmed else ack_delay_s
+
+
+def measure_round_trips(quic: QuicConnection) -> RoundTrips:
+    """Have round trips measured from now on; returns what departures and arrivals are told to."""
+    quic._loss.__class__ = _WatchedRecovery
+    return _counts(quic).round_trips
 
 
 class RequestOnlyH3Connection(H3Connection):
@@ -313,15 +360,13 @@ class RecoveryFigures:
 def recovery_figures(quic: QuicConnection) -> RecoveryFigures:
     """Read loss recovery and congestion control."""
     loss = quic._loss
-    counts = loss._cc
-    if not isinstance(counts, _Counting):
-        raise TypeError("the connection was not configured with one of COUNTING_CONTROLLERS")
-    known = loss._rtt_initialized
+    counts = _counts(quic)
+    round_trips = counts.round_trips
     return RecoveryFigures(
-        smoothed_rtt_s=loss._rtt_smoothed if known else None,
-        latest_rtt_s=loss._rtt_latest if known else None,
-        min_rtt_s=loss._rtt_min if known else None,
-        rtt_variance_s=loss._rtt_variance if known else None,
+        smoothed_rtt_s=round_trips.smoothed_s,
+        latest_rtt_s=round_trips.latest_s,
+        min_rtt_s=round_trips.smallest_s,
+        rtt_variance_s=round_trips.variation_s,
         congestion_window_bytes=loss.congestion_window,
         bytes_in_flight=loss.bytes_in_flight,
         pto_count=loss._pto_count,
@@ -330,6 +375,13 @@ def recovery_figures(quic: QuicConnection) -> RecoveryFigures:
         retransmitted_packets=counts.retransmitted_packets,
         retransmitted_bytes=counts.retransmitted_bytes,
     )
+
+
+def _counts(quic: QuicConnection) -> _Counting:
+    controller = quic._loss._cc
+    if not isinstance(controller, _Counting):
+        raise TypeError("the connection was not configured with one of COUNTING_CONTROLLERS")
+    return controller
 
 
 def pto_count(quic: QuicConnection) -> int:
@@ -341,9 +393,7 @@ def set_datagram_bytes(quic: QuicConnection, size_bytes: int) -> None:
     """Build datagrams of another size from now on."""
     quic._max_datagram_size = size_bytes
     quic._loss._pacer._max_datagram_size = size_bytes
-    controller = quic._loss._cc
-    if isinstance(controller, _Counting):
-        controller.set_datagram_bytes(size_bytes)
+    _counts(quic).set_datagram_bytes(size_bytes)
 
 
 def max_udp_payload_bytes(quic: QuicConnection) -> int:

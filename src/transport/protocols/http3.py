@@ -12,9 +12,10 @@ stream carries the body's bytes and nothing else (RFC 9114 §7.2.1 allows any le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 
 from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
@@ -93,6 +94,7 @@ class Http3Machine:
             session_ticket_handler=on_ticket,
             token_handler=on_token,
         )
+        self.round_trips = private.measure_round_trips(self.quic)
         self.close_cause: CloseCause | None = None
         """Why the connection is over; None while it is not."""
         self.handshake_complete = False
@@ -106,6 +108,8 @@ class Http3Machine:
         self._may_grow = True
         self._head_limit_bytes = response_head_bytes
         self._key_since_packet = 0
+        self._leaving_packet = 0
+        """The first packet of the last `transmit` that has not left, as far as was told."""
 
     # --- the handshake ------------------------------------------------------------------------
 
@@ -224,14 +228,26 @@ class Http3Machine:
         return self.receive_batch([(data, address)], now_s)
 
     def receive_batch(
-        self, datagrams: Sequence[tuple[bytes, Address]], now_s: float
+        self,
+        datagrams: Sequence[tuple[bytes, Address]],
+        now_s: float,
+        arrived_s: Sequence[float] = (),
     ) -> list[Event]:
-        """Take datagrams that arrived together."""
+        """Take datagrams that are read together.
+
+        Args:
+            datagrams: what was read, and from where.
+            now_s: when it is taken; this is what loss recovery's timers count from, since they have
+                to be patient with this program's own pace as well.
+            arrived_s: when each of them arrived, if known; this is what round trips end with.
+        """
+        arrivals: Iterable[float | None] = arrived_s or repeat(None, len(datagrams))
         with self._guarded():
-            for data, address in datagrams:
+            for (data, address), at_s in zip(datagrams, arrivals, strict=True):
                 if private.is_stateless_reset(self.quic, data):
                     self.give_up(FORGOTTEN)
                     break
+                self.round_trips.arrived_s = at_s
                 self.quic.receive_datagram(data, address, now_s)
         return self._collect(now_s)
 
@@ -242,8 +258,19 @@ class Http3Machine:
         ready: list[tuple[bytes, Address]] = []
         with self._guarded():
             self._update_keys()
+            self._leaving_packet = private.next_packet_number(self.quic)
             ready = private.datagrams_to_send(self.quic, now_s)
         return [Datagram(data, address) for data, address in ready]
+
+    def departed(self, datagram_count: int, at_s: float) -> None:
+        """Say when the operating system got the next datagrams of the last `transmit`.
+
+        Building and encrypting a batch takes milliseconds that are no part of a round trip. A
+        datagram is counted as one packet: those of a handshake may hold more, but they are few and
+        leave together.
+        """
+        self.round_trips.left(self._leaving_packet, at_s)
+        self._leaving_packet += datagram_count
 
     def take_sent(self) -> list[Sent]:
         """Requests of which `transmit` has sent more since the last call."""
