@@ -57,6 +57,7 @@ class DialFailed(Exception):
 class _Pooled:
     connection: Connection
     origin: Origin
+    offered: frozenset[HttpVersion]
     leases: int = 0
     used: bool = False
     idle_since_s: float = 0.0
@@ -180,7 +181,7 @@ class Pool:
 
     def add(self, origin: Origin, connection: Connection) -> None:
         """Take in a connection that came up without anybody waiting for it any more."""
-        self._adopt(origin, connection)
+        self._adopt(origin, connection, frozenset({connection.version}))
         self._settle()
 
     def newest_connection_id(self) -> int:
@@ -272,6 +273,7 @@ class Pool:
             connection_id=connection.facts.connection_id,
             origin=pooled.origin,
             version=connection.version,
+            offered=pooled.offered,
             free=capacity - pooled.leases if usable else 0,
             usable=usable,
             idle_since_s=None if pooled.leases else pooled.idle_since_s,
@@ -294,8 +296,10 @@ class Pool:
                 pooled = self._connections.pop(action.connection_id)
                 pooled.connection.retire()
 
-    def _adopt(self, origin: Origin, connection: Connection) -> None:
-        pooled = _Pooled(connection, origin, idle_since_s=self._clock_s())
+    def _adopt(
+        self, origin: Origin, connection: Connection, offered: frozenset[HttpVersion]
+    ) -> None:
+        pooled = _Pooled(connection, origin, offered, idle_since_s=self._clock_s())
         self._connections[connection.facts.connection_id] = pooled
         connection.on_room = self._settle
         self._tasks.start_soon(self._run, connection)
@@ -341,7 +345,7 @@ class Pool:
             if self._closed:
                 await connection.aclose()
             else:
-                self._adopt(waiter.origin, connection)
+                self._adopt(waiter.origin, connection, frozenset(dialling.plan.alpn))
         elif failure is not None:
             for each in interested:
                 each.failure = DialFailed(failure.fresh_copy(), log.freeze())

@@ -31,6 +31,7 @@ def connection(
     version: HttpVersion = H1,
     *,
     origin: Origin = A,
+    offered: frozenset[HttpVersion] = frozenset({H1, H2}),
     free: int = 1,
     usable: bool = True,
     idle_since_s: float | None = 0.0,
@@ -39,6 +40,7 @@ def connection(
         connection_id=connection_id,
         origin=origin,
         version=version,
+        offered=offered,
         free=free,
         usable=usable,
         idle_since_s=idle_since_s,
@@ -67,6 +69,15 @@ def test_the_better_protocol_is_taken() -> None:
     both = [connection(1, H1), connection(2, H2, free=100)]
 
     assert decide(both, [], [waiter(1, EITHER)], LIMITS, 0.0) == [Assign(1, 2)]
+
+
+def test_http1_for_want_of_an_offer_does_not_stand_for_http2() -> None:
+    """A peer that could not choose HTTP/2 has not refused it."""
+    unasked = connection(1, H1, offered=frozenset({H1}))
+
+    assert decide([unasked], [], [waiter(1, EITHER)], LIMITS, 0.0) == [Dial(1)]
+    assert decide([unasked], [], [waiter(1, ONLY_H1)], LIMITS, 0.0) == [Assign(1, 1)]
+    assert decide([connection(1, H1)], [], [waiter(1, EITHER)], LIMITS, 0.0) == [Assign(1, 1)]
 
 
 def test_an_origin_that_may_multiplex_is_dialled_once() -> None:
@@ -141,6 +152,7 @@ views = st.builds(
     st.integers(1, 1000),
     st.sampled_from(HttpVersion),
     origin=st.sampled_from([A, B]),
+    offered=st.sampled_from([frozenset({H1}), frozenset({H1, H2})]),
     free=st.integers(0, 3),
     usable=st.booleans(),
     idle_since_s=st.none() | st.floats(0, 100),

@@ -26,6 +26,8 @@ class ConnectionView:
     connection_id: int
     origin: Origin
     version: HttpVersion
+    offered: frozenset[HttpVersion]
+    """What the peer could choose from when it was made."""
     free: int
     """Requests it can take now; 0 while draining."""
     usable: bool
@@ -118,6 +120,14 @@ def _fits(connection: ConnectionView, waiter: WaiterView) -> bool:
         connection.version in waiter.plan.reusable
         and connection.connection_id > waiter.newer_than
         and connection.origin == waiter.origin
+        and not _had_no_choice(connection, waiter)
+    )
+
+
+def _had_no_choice(connection: ConnectionView, waiter: WaiterView) -> bool:
+    """Whether it speaks HTTP/1.1 for want of an offer that this request would make."""
+    return connection.version is HttpVersion.HTTP1 and not connection.offered.issuperset(
+        waiter.plan.alpn
     )
 
 
