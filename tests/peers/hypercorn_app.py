@@ -1,6 +1,7 @@
 """What plain hypercorn serves: an ASGI application that answers with a receipt of what it got.
 
-Query switches: `status=307` for that status instead of 200, `location=URL` for a Location field.
+Query switches: `status=307` for that status instead of 200, `location=URL` for a Location field,
+`body_bytes=N` for that many zero bytes instead of the receipt.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ async def app(
     fields = [(name.decode(), value.decode("latin-1")) for name, value in scope["headers"]]
     pseudo = [(":method", scope["method"]), (":path", scope["path"])]
     answer = receipt_of([*pseudo, *fields], bytes(body)).to_json()
+    if "body_bytes" in switches:
+        answer = bytes(int(switches["body_bytes"]))
     headers = [(b"content-length", str(len(answer)).encode())]
     if "location" in switches:
         headers.append((b"location", switches["location"].encode()))
