@@ -267,6 +267,9 @@ async def test_tls_follows_tcp_and_both_are_shown(certificates: Certificates) ->
     moments = (record.connect_start, record.tcp_connected, record.tls_start, record.tls_end)
     assert list(moments) == sorted(moment for moment in moments if moment is not None)
     assert record.connect_end == record.tls_end
+    # TLS begins with its first byte on the wire, not with the making of it.
+    assert record.tls_start is not None
+    assert record.tls_start > record.attempts[1].start
 
 
 async def test_a_refused_certificate_shows_its_attempts(
@@ -295,6 +298,8 @@ async def test_a_handshake_without_answer_is_cut_short_and_shown() -> None:
         ("tcp", AttemptOutcome.WON),
         ("tls", AttemptOutcome.CANCELLED),
     ]
+    assert log.tls_start is not None
+    assert log.tls_end is None
     server = await network.accept(V4, 443)
     while await server.receive():
         pass  # the ClientHello, and then the end: the connection was closed

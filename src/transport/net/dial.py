@@ -114,8 +114,10 @@ def _failure(whom: tuple[str, int], failures: dict[str, TransportError]) -> Conn
 async def _secure(
     stream: LayerableStream, setup: TlsSetup, host: str, log: DialLog
 ) -> LayerableStream:
-    with log.attempt("tls", stream.peer) as note:
-        log.tls_start = note.start
-        secured = await start_tls(stream, setup, host)
+    def began() -> None:
+        log.tls_start = log.clock()
+
+    with log.attempt("tls", stream.peer):
+        secured = await start_tls(stream, setup, host, began)
         log.tls_end = log.connect_end = log.clock()
     return secured

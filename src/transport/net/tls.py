@@ -9,6 +9,7 @@ asks no more, and a receiver that waits to write can deadlock with its peer.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 
 from ..buffers import Buffer
@@ -56,8 +57,12 @@ class TlsStream:
         self.read_ns = 0
         self.accepted_bytes = 0
 
-    async def handshake(self) -> None:
+    async def handshake(self, on_start: Callable[[], None] = lambda: None) -> None:
         """Shake hands and learn `tls`; on any error the caller closes the stream.
+
+        Args:
+            on_start: called just before the first byte is given to the stream below; making the
+                ClientHello takes its time, too, and is no part of what crosses the network.
 
         Raises:
             CertificateError: the peer's certificate was refused.
@@ -67,6 +72,8 @@ class TlsStream:
         opening = b""
         try:
             while not self._step_handshake():
+                if not opening:
+                    on_start()
                 await self._flush()
                 data = await self._inner.receive()
                 opening = opening or data[:16]
@@ -281,8 +288,12 @@ class TlsStream:
         return lost(reason, self.peer, phase=phase)
 
 
-async def start_tls(inner: LayerableStream, setup: TlsSetup, host: str) -> TlsStream:
+async def start_tls(
+    inner: LayerableStream, setup: TlsSetup, host: str, on_start: Callable[[], None] = lambda: None
+) -> TlsStream:
     """Lay TLS over a stream and shake hands; failed or cancelled, the stream below is closed.
+
+    `on_start` is called just before the first byte of the handshake leaves.
 
     Raises:
         CertificateError: the peer's certificate was refused.
@@ -292,7 +303,7 @@ async def start_tls(inner: LayerableStream, setup: TlsSetup, host: str) -> TlsSt
     """
     try:
         stream = TlsStream(inner, setup, host)
-        await stream.handshake()
+        await stream.handshake(on_start)
     except BaseException:
         inner.close()
         raise
