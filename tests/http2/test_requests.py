@@ -158,6 +158,16 @@ def test_sent_bytes_are_the_streams_frames_as_transmitted() -> None:
     assert len(data) == sum(9 + frame.body_len for frame in parse_frames(data))
 
 
+def test_giving_a_request_up_adds_nothing_to_its_bytes() -> None:
+    client = Client()
+    stream_id = client.begin()
+    client.flush()
+    before = client.machine.stream_totals(stream_id).sent_bytes
+    client.machine.reset_stream(stream_id)
+    assert [type(frame) for frame in client.flush()] == [RstStreamFrame]
+    assert client.machine.stream_totals(stream_id).sent_bytes == before > 0
+
+
 def test_a_reset_drops_what_waits_of_the_body_and_gives_the_window_back() -> None:
     client = Client()
     stream_id, other = client.begin(), client.begin()

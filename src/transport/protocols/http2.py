@@ -19,7 +19,7 @@ from . import h2_private
 from .events import Event
 from .fields import request_fields
 from .http2_core import Http2Core, StreamRecord
-from .http2_frames import data_frames
+from .http2_frames import begins_with_message, data_frames
 from .http2_queue import OutChunk
 from .http2_receive import Http2Receiver
 from .machine import StreamTotals
@@ -90,7 +90,7 @@ class Http2Machine:
         self._core.reset(stream_id, code)
 
     def stream_totals(self, stream_id: int) -> StreamTotals:
-        """HTTP-layer byte counts of a stream: its frames as transmitted and received."""
+        """HTTP-layer byte counts of a stream: what its request and its response are made of."""
         record = self._core.records[stream_id]
         return StreamTotals(record.sent_bytes, record.received_bytes)
 
@@ -129,7 +129,7 @@ class Http2Machine:
         chunks = self._core.queue.take(limit_bytes)
         for chunk in chunks:
             record = self._core.records.get(chunk.stream_id)
-            if record is not None:
+            if record is not None and begins_with_message(chunk.data):
                 record.sent_bytes += len(chunk.data)
         self._core.wake_starved()
         return chunks

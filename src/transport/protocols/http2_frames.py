@@ -22,6 +22,7 @@ MAX_INBOUND_FRAME_BYTES = 16384
 #: h2 gives up at 64; nobody needs as many for a head of the size we accept.
 MAX_CONTINUATIONS = 60
 
+_TYPE_OFFSET = 3
 _FLAG_ACK = 0x1
 _FLAG_END_HEADERS = 0x4
 _GOAWAY_FIXED_BYTES = 8
@@ -40,6 +41,16 @@ class FrameType(IntEnum):
     GOAWAY = 7
     WINDOW_UPDATE = 8
     CONTINUATION = 9
+
+
+#: What a request or a response is made of. The other frames that name a stream serve its transport
+#: (WINDOW_UPDATE, RST_STREAM); HTTP/3 leaves the like to QUIC, and no message's bytes count them.
+MESSAGE_FRAMES = frozenset((FrameType.DATA, FrameType.HEADERS, FrameType.CONTINUATION))
+
+
+def begins_with_message(frames: bytes) -> bool:
+    """Whether the first of some whole frames belongs to a request or a response."""
+    return frames[_TYPE_OFFSET] in MESSAGE_FRAMES
 
 
 class Violation(Exception):

@@ -24,6 +24,7 @@ from .events import (
 from .fields import LengthCheck, MalformedResponse, headers_from, response_head
 from .http2_core import Http2Core, StreamRecord
 from .http2_frames import (
+    MESSAGE_FRAMES,
     Frame,
     FrameCutter,
     FrameType,
@@ -76,7 +77,7 @@ class Http2Receiver:
         core = self._core
         core.guard.charge(frame)
         record = core.records.get(frame.stream_id)
-        if record is not None:
+        if record is not None and frame.kind in MESSAGE_FRAMES:
             record.received_bytes += len(frame.raw)
         if frame.kind == FrameType.GOAWAY:
             self._goaway(parse_goaway(frame))
