@@ -127,6 +127,23 @@ def test_a_slow_link_is_what_the_sending_waited_for(link: MakeLink, site: Site) 
     assert by_peer < 0.1 * busy
 
 
+def test_a_slow_link_is_what_quic_waited_for(link: MakeLink, site: Site) -> None:
+    wire = link(rtt_ms=RTT_MS, rate_mbit=RATE_MBIT, queue_bytes=QUEUE_BYTES)
+
+    [seen] = upload(wire, site, Job(url=site.url("h3"), protocol="h3", body_bytes=MIB))
+
+    busy, by_peer = limits_ms(seen)
+    by_congestion = seen.transport["congestion_limited_ms"]
+    by_source = seen.transport["application_limited_ms"]
+    assert by_congestion is not None
+    assert by_source is not None
+    duration_ms = seen.between_s("request_start", "request_acked") * 1e3
+    assert busy > 0.9 * duration_ms
+    assert by_congestion > 0.6 * duration_ms
+    assert by_peer < 0.1 * duration_ms
+    assert by_source < 0.1 * duration_ms
+
+
 def test_a_receiver_that_does_not_read_is_what_the_sending_waited_for(
     link: MakeLink, site: Site
 ) -> None:

@@ -161,6 +161,7 @@ class Http3Connection(MultiplexedConnection):
     def sample(self) -> TransportSample:
         """QUIC's own figures now, and what crossed the socket."""
         figures, counters = self.machine.recovery(), self._link.socket.counters
+        limits = self.machine.send_limits(anyio.current_time())
         return TransportSample(
             at=time.monotonic_ns(),
             rtt_ms=_ms(figures.smoothed_rtt_s),
@@ -173,6 +174,11 @@ class Http3Connection(MultiplexedConnection):
             retransmitted_bytes=figures.retransmitted_bytes,
             lost_packets=figures.lost_packets,
             pto_count=figures.pto_count,
+            busy_ms=_ms(limits.busy_s),
+            receive_window_limited_ms=_ms(limits.flow_control_s),
+            send_buffer_limited_ms=_ms(limits.buffer_s),
+            congestion_limited_ms=_ms(limits.congestion_s),
+            application_limited_ms=_ms(limits.application_s),
             wire_sent_bytes=counters.sent_bytes,
             wire_received_bytes=counters.received_bytes,
             datagrams_sent=counters.sent_datagrams,

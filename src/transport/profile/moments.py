@@ -122,11 +122,15 @@ class TransportSample:
     pto_count: int | None = None
     delivery_rate_bytes_per_s: int | None = None
     busy_ms: float | None = None
-    """Time with unacknowledged data (Linux)."""
+    """Time with unacknowledged data since the connection began (TCP: Linux)."""
     receive_window_limited_ms: float | None = None
-    """Time stalled by the peer's receive window (Linux)."""
+    """Time stalled by the peer: TCP's receive window (Linux), QUIC's flow control."""
     send_buffer_limited_ms: float | None = None
-    """Time stalled by our send buffer (Linux)."""
+    """Time stalled by the send buffer: TCP's in the kernel (Linux), our own over QUIC."""
+    congestion_limited_ms: float | None = None
+    """QUIC: time stalled by congestion control, its window or its pacing."""
+    application_limited_ms: float | None = None
+    """QUIC: time with an unfinished request and nothing of it to send."""
     wire_sent_bytes: int | None = None
     """Bytes this connection gave to its socket so far, TLS or QUIC overhead included."""
     wire_received_bytes: int | None = None

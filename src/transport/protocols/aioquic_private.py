@@ -224,6 +224,11 @@ class SendHalf:
         return sender._buffer_fin == sender.highest_offset and not sender._pending_eof
 
     @property
+    def has_unsent(self) -> bool:
+        """Bytes or the end are still to be put into a datagram, for the first time or again."""
+        return len(self._sender._pending) > 0 or self._sender._pending_eof
+
+    @property
     def acked_offset(self) -> int:
         """Contiguous stream bytes acknowledged."""
         return self._sender._buffer_start
@@ -375,6 +380,32 @@ def recovery_figures(quic: QuicConnection) -> RecoveryFigures:
         retransmitted_packets=counts.retransmitted_packets,
         retransmitted_bytes=counts.retransmitted_bytes,
     )
+
+
+def is_flow_blocked(quic: QuicConnection, stream_id: int) -> bool:
+    """Whether the peer's limits hold back the next byte of a stream (RFC 9000 §4.1)."""
+    stream = quic._streams.get(stream_id)
+    if stream is None or len(stream.sender._pending) == 0:
+        return False
+    sender = stream.sender
+    connection_room = quic._remote_max_data - quic._remote_max_data_used
+    limit = min(sender.highest_offset + connection_room, stream.max_stream_data_remote)
+    return sender.next_offset >= limit
+
+
+def is_window_full(quic: QuicConnection) -> bool:
+    """Whether the congestion window has no room for another full datagram."""
+    return quic._loss.congestion_window - quic._loss.bytes_in_flight < quic._max_datagram_size
+
+
+def is_busy(quic: QuicConnection) -> bool:
+    """Whether anything that was sent is neither acknowledged nor lost."""
+    return quic._loss.bytes_in_flight > 0
+
+
+def paced_until_s(quic: QuicConnection) -> float | None:
+    """When the pacer lets the next packet pass; None when it holds none back."""
+    return quic._pacing_at
 
 
 def _counts(quic: QuicConnection) -> _Counting:

@@ -38,9 +38,11 @@ from .fields import request_fields
 from .http3_buffer import report_progress, room_for
 from .http3_close import FORGOTTEN, CloseCause, CloseKind, explain
 from .http3_frames import H3_NO_ERROR, H3_REQUEST_CANCELLED, data_frame_header
+from .http3_limits import note_limit
 from .http3_receiver import Http3Receiver
 from .http3_stream import RequestStream
 from .machine import Address, Datagram, StreamTotals
+from .send_limits import LimitClock, LimitTimes
 
 #: Probe timeouts in a row that make full-sized datagrams suspect (RFC 8899 §4.3, a black hole).
 BLACK_HOLE_PTOS = 3
@@ -108,6 +110,7 @@ class Http3Machine:
         self._may_grow = True
         self._head_limit_bytes = response_head_bytes
         self._key_since_packet = 0
+        self._limits = LimitClock()
         self._leaving_packet = 0
         """The first packet of the last `transmit` that has not left, as far as was told."""
 
@@ -260,6 +263,7 @@ class Http3Machine:
             self._update_keys()
             self._leaving_packet = private.next_packet_number(self.quic)
             ready = private.datagrams_to_send(self.quic, now_s)
+            note_limit(self._limits, self.quic, self._streams.values(), now_s)
         return [Datagram(data, address) for data, address in ready]
 
     def departed(self, datagram_count: int, at_s: float) -> None:
@@ -339,6 +343,10 @@ class Http3Machine:
     def recovery(self) -> private.RecoveryFigures:
         """Figures of loss recovery and congestion control."""
         return private.recovery_figures(self.quic)
+
+    def send_limits(self, now_s: float) -> LimitTimes:
+        """How long the sending waited for what, since the connection began."""
+        return self._limits.times(now_s)
 
     def tls_facts(self) -> TlsFacts:
         """What the handshake agreed on; call it when the handshake is complete."""
