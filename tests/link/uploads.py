@@ -11,7 +11,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Literal
@@ -53,12 +53,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Uploads one after the other, by one process."""
+    """Uploads by one process, one after the other unless it says otherwise."""
 
     ca: str
     jobs: Sequence[Job]
     backend: Literal["asyncio", "trio"] = "asyncio"
     timeout_s: float = 60.0
+    clients_at_once: bool = False
+    """Whether clients do not wait for each other."""
+    estimates: bool = False
+    """Whether each client estimates the quality of this network, private as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,16 +107,35 @@ def upload_from(
 
 
 async def _carry_out(plan: Plan) -> list[dict[str, object]]:
-    observations: list[dict[str, object]] = []
-    position = 0
-    while position < len(plan.jobs):
-        async with trilane.AsyncClient(verify=plan.ca, timeout=plan.timeout_s) as client:
-            while True:
-                observations.append(await _upload(client, plan.jobs[position]))
-                position += 1
-                if position == len(plan.jobs) or plan.jobs[position].new_client:
-                    break
-    return observations
+    turns = list(_by_client(plan.jobs))
+    results: list[list[dict[str, object]]] = [[] for _ in turns]
+    if not plan.clients_at_once:
+        for jobs, result in zip(turns, results, strict=True):
+            await _one_client(plan, jobs, result)
+    else:
+        async with anyio.create_task_group() as tasks:
+            for jobs, result in zip(turns, results, strict=True):
+                tasks.start_soon(_one_client, plan, jobs, result)
+    return [observation for result in results for observation in result]
+
+
+def _by_client(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    turn: list[Job] = []
+    for job in jobs:
+        if turn and job.new_client:
+            yield turn
+            turn = []
+        turn.append(job)
+    yield turn
+
+
+async def _one_client(plan: Plan, jobs: Sequence[Job], result: list[dict[str, object]]) -> None:
+    quality = trilane.QualityOptions(include_private=True, scope="client")
+    async with trilane.AsyncClient(
+        verify=plan.ca, timeout=plan.timeout_s, quality=quality if plan.estimates else None
+    ) as client:
+        for job in jobs:
+            result.append(await _upload(client, job))  # noqa: PERF401 - what was done is kept
 
 
 async def _upload(client: trilane.AsyncClient, job: Job) -> dict[str, object]:
