@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from h2.connection import H2Connection
 from h2.settings import SettingCodes
 
@@ -34,6 +35,29 @@ def test_windows_taken_are_windows_h2_counts() -> None:
     assert connection.local_flow_control_window(1) == 5535
     h2_private.return_connection_window(connection, 60_000)
     assert connection.local_flow_control_window(1) == 65535
+
+
+@pytest.mark.parametrize("stream_id", [0, 1])
+def test_windows_given_are_windows_h2_counts(stream_id: int) -> None:
+    ours, peer = started()
+    theirs, _ = started()
+    for byte_count in (1, 70_000, 2**30):
+        assert h2_private.give_window(ours, stream_id, byte_count)
+        theirs.receive_data(peer.window_update(stream_id, byte_count))
+    given = (ours.outbound_flow_control_window, ours.streams[1].outbound_flow_control_window)
+    counted = (theirs.outbound_flow_control_window, theirs.streams[1].outbound_flow_control_window)
+    assert given == counted
+    assert max(given) == 65535 + 1 + 70_000 + 2**30
+
+
+@pytest.mark.parametrize(
+    ("stream_id", "byte_count"), [(0, 0), (1, 0), (0, 2**31 - 1), (1, 2**31 - 1), (3, 1)]
+)
+def test_windows_that_h2_refuses_are_left_to_it(stream_id: int, byte_count: int) -> None:
+    connection, _ = started()
+    assert not h2_private.give_window(connection, stream_id, byte_count)
+    assert connection.outbound_flow_control_window == 65535
+    assert connection.streams[1].outbound_flow_control_window == 65535
 
 
 def test_h2_still_checks_lengths_and_can_be_told_not_to() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
@@ -197,6 +199,26 @@ async def test_large_uploads_take_turns() -> None:
             for upload in uploads:
                 tasks.start_soon(upload.run, connection)
     assert slowest[0] > 500_000
+
+
+async def test_a_turn_is_long_only_while_nobody_else_waits() -> None:
+    first, second = Upload(3_000_000), Upload(3_000_000)
+    async with connected(window=1 << 24) as (connection, _), anyio.create_task_group() as tasks:
+        tasks.start_soon(first.run, connection)
+        while not first.progress:
+            await checkpoint()
+        tasks.start_soon(second.run, connection)
+    assert _steps(first)[0] == 256 * 1024
+    assert max(_steps(second)[:20]) == 64 * 1024
+
+
+def _steps(upload: Upload) -> list[int]:
+    """Body bytes of each write, as the progress tells them."""
+    sent = [0]
+    for progress in upload.progress:
+        if progress.sent > sent[-1]:
+            sent.append(progress.sent)
+    return [after - before for before, after in pairwise(sent)]
 
 
 async def test_a_peer_that_takes_nothing_times_out_and_the_connection_lives() -> None:

@@ -7,6 +7,7 @@ on the wire; only the writer writes, and a write that fails or is cancelled ends
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from enum import Enum, auto
 
 import anyio
@@ -31,6 +32,8 @@ from .tcp_sample import tcp_sample
 
 #: Most bytes of one write: what a cancelled write may leave unknown, and what a stop waits for.
 WRITE_BYTES = 256 * 1024
+#: Chunks of this size are not copied into one write with others.
+JOIN_BYTES = 64 * 1024
 _READ_BYTES = 64 * 1024
 #: How long GOAWAY may take to be written when the connection is closed.
 GOODBYE_S = 0.5
@@ -54,6 +57,7 @@ class Http2Connection(MultiplexedConnection):
     """A `Connection` that speaks HTTP/2."""
 
     machine: Http2Machine
+    longest_turn_bytes = WRITE_BYTES
 
     def __init__(self, stream: ByteStream, facts: ConnectionFacts, limits: Limits) -> None:
         """Take over a connected stream; `run` must be started before the first request."""
@@ -177,14 +181,13 @@ class Http2Connection(MultiplexedConnection):
         # What was taken made room for more.
         for event in self.machine.take_events():
             self._handle(event, time.monotonic_ns())
-        for chunk in batch:
-            if (stream := self.streams.get(chunk.stream_id)) is not None:
-                stream.write_begun = True
-        if len(batch) == 1:
-            await self._stream.send(batch[0].data)
-        elif batch:
-            await self._stream.send(b"".join([chunk.data for chunk in batch]))
-        self._flushed(batch)
+        for chunks in _writes(batch):
+            for chunk in chunks:
+                if (stream := self.streams.get(chunk.stream_id)) is not None:
+                    stream.write_begun = True
+            data = chunks[0].data if len(chunks) == 1 else b"".join([c.data for c in chunks])
+            await self._stream.send(data)
+            self._flushed(chunks)
 
     def _flushed(self, batch: list[OutChunk]) -> None:
         started, ended = self._stream.write_started_ns, self._stream.write_ended_ns
@@ -268,6 +271,21 @@ class Http2Connection(MultiplexedConnection):
         self._leaving.set()
         self._over.set()
         self.kick()
+
+
+def _writes(batch: list[OutChunk]) -> Iterator[list[OutChunk]]:
+    """Small chunks together, for a call costs more than a copy; a big one alone, uncopied."""
+    small: list[OutChunk] = []
+    for chunk in batch:
+        if len(chunk.data) <= JOIN_BYTES:
+            small.append(chunk)
+            continue
+        if small:
+            yield small
+        yield [chunk]
+        small = []
+    if small:
+        yield small
 
 
 def _take_acks(stream: RequestStream, wire_bytes: int) -> None:

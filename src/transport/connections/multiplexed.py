@@ -60,6 +60,8 @@ class MultiplexedConnection(Connection):
     """
 
     machine: HttpMachine
+    longest_turn_bytes = TURN_BYTES
+    """Body bytes a request queues in one turn while it is alone."""
 
     def __init__(self) -> None:
         self.streams: dict[int, RequestStream] = {}
@@ -172,10 +174,12 @@ class MultiplexedConnection(Connection):
     async def _send_body(self, stream: RequestStream, reader: BodyReader) -> None:
         """Queue the whole body, then wait until the operating system has taken it."""
         total = stream.exchange.head.content_length
-        buffer = memoryview(bytearray(TURN_BYTES if total is None else min(TURN_BYTES, total)))
+        longest = self.longest_turn_bytes
+        buffer = memoryview(bytearray(longest if total is None else min(longest, total)))
         try:
             while not stream.sending_over:
-                count = await reader.readinto(buffer)
+                turn_bytes = longest if len(self.streams) == 1 else TURN_BYTES
+                count = await reader.readinto(buffer[:turn_bytes])
                 if not await self._queue(stream, buffer[:count], last=count == 0):
                     break
                 await checkpoint()

@@ -13,6 +13,8 @@ from h2.stream import H2Stream
 #: Cap on the HPACK table our requests fill: h2 would follow the peer's wish up to 4 GiB, and
 #: search it linearly for each field.
 MAX_ENCODER_TABLE_BYTES = 4096
+#: RFC 9113 §6.9.1.
+_MAX_WINDOW_BYTES = 2**31 - 1
 
 
 def new_connection(settings: dict[SettingCodes, int], head_bytes: int) -> H2Connection:
@@ -32,6 +34,21 @@ def take_window(connection: H2Connection, stream_id: int, byte_count: int) -> No
     """Account for DATA frames laid out without h2's `send_data`; at most the window."""
     connection.outbound_flow_control_window -= byte_count
     _stream(connection, stream_id).outbound_flow_control_window -= byte_count
+
+
+def give_window(connection: H2Connection, stream_id: int, byte_count: int) -> bool:
+    """Account for a WINDOW_UPDATE without h2's frames, states and events; 0 is the connection.
+
+    False, and nothing done, when it is not an ordinary one: h2 knows what becomes of it.
+    """
+    owner = connection.streams.get(stream_id) if stream_id else connection
+    if owner is None or not 0 < byte_count <= _MAX_WINDOW_BYTES:
+        return False
+    window_bytes = owner.outbound_flow_control_window + byte_count
+    if window_bytes > _MAX_WINDOW_BYTES:
+        return False
+    owner.outbound_flow_control_window = window_bytes
+    return True
 
 
 def return_connection_window(connection: H2Connection, byte_count: int) -> None:

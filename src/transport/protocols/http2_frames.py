@@ -26,6 +26,7 @@ _TYPE_OFFSET = 3
 _FLAG_ACK = 0x1
 _FLAG_END_HEADERS = 0x4
 _GOAWAY_FIXED_BYTES = 8
+_INCREMENT_BYTES = 4
 
 
 class FrameType(IntEnum):
@@ -209,6 +210,14 @@ def parse_goaway(frame: Frame) -> GoAway:
     last, code = struct.unpack_from(">LL", frame.raw, HEADER_BYTES)
     debug = frame.raw[HEADER_BYTES + _GOAWAY_FIXED_BYTES :]
     return GoAway(last & 0x7FFFFFFF, code, debug)
+
+
+def window_increment(frame: Frame) -> int:
+    """What a WINDOW_UPDATE frame says (RFC 9113 §6.9); 0, as it may not say, if malformed."""
+    if frame.payload_bytes != _INCREMENT_BYTES:
+        return 0
+    increment: int = struct.unpack_from(">L", frame.raw, HEADER_BYTES)[0]
+    return increment & 0x7FFFFFFF
 
 
 def goaway_frame(error_code: int, debug: bytes) -> bytes:

@@ -32,6 +32,7 @@ from .http2_frames import (
     Violation,
     head_too_large,
     parse_goaway,
+    window_increment,
 )
 
 
@@ -79,6 +80,8 @@ class Http2Receiver:
         record = core.records.get(frame.stream_id)
         if record is not None and frame.kind in MESSAGE_FRAMES:
             record.received_bytes += len(frame.raw)
+        if frame.kind == FrameType.WINDOW_UPDATE and self._take_credit(frame, record):
+            return
         if frame.kind == FrameType.GOAWAY:
             self._goaway(parse_goaway(frame))
             return
@@ -88,6 +91,12 @@ class Http2Receiver:
         for event in self._feed(frame):
             self._translate(event, frame)
         core.collect()
+
+    def _take_credit(self, frame: Frame, record: StreamRecord | None) -> bool:
+        """Whether it was an ordinary WINDOW_UPDATE: a big upload gets thousands of them."""
+        if frame.stream_id and (record is None or record.over):
+            return False
+        return h2_private.give_window(self._core.h2, frame.stream_id, window_increment(frame))
 
     def _feed(self, frame: Frame) -> list[h2_events.Event]:
         try:
