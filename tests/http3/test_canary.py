@@ -15,6 +15,7 @@ from tests.http3.conftest import MakePair
 from tests.http3.pair import SERVER, client_configuration, make_machine
 from tests.peers.certificates import Certificates
 from trilane.transport.protocols import aioquic_private as private
+from trilane.transport.protocols.aioquic_window import Pacer
 
 CONNECTION = (
     "_close_event",
@@ -99,7 +100,14 @@ def test_configuration(certificates: Certificates, name: str) -> None:
 def test_values_and_signatures(quic: QuicConnection) -> None:
     assert QuicConnectionId(b"", 0).stateless_reset_token == b""
     assert QuicPacketPacer(max_datagram_size=1200)._max_datagram_size == 1200
+    assert {"bucket_max", "bucket_time", "evaluation_time", "packet_time"} <= set(
+        vars(QuicPacketPacer(max_datagram_size=1200))
+    )
+    assert "self._loss._pacer.next_send_time(now=now)" in inspect.getsource(QuicConnection)
+    assert "self._loss._pacer.update_after_send(now=now)" in inspect.getsource(QuicConnection)
+    assert isinstance(quic._loss._pacer, Pacer)
     space = QuicPacketSpace()
+    assert space.ack_at is None
     assert space.sent_packets == {}
     assert space.largest_acked_packet == 0
     lost = inspect.signature(recovery.QuicPacketRecovery._on_packets_lost)

@@ -15,11 +15,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from hmac import compare_digest
+from math import inf, nextafter
 
 from aioquic._buffer import Buffer
 from aioquic.h3.connection import H3Connection, H3Stream, MessageError, Setting
 from aioquic.h3.events import H3Event
-from aioquic.quic.congestion.base import QuicCongestionControl, register_congestion_control
+from aioquic.quic.congestion.base import register_congestion_control
 from aioquic.quic.congestion.cubic import CubicCongestionControl
 from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import QuicConnection, QuicConnectionState
@@ -32,6 +33,7 @@ from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch, ExtensionType
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from .aioquic_window import Pacer, UsedWindow
 from .fields import MalformedResponse
 from .quic_round_trips import RoundTrips
 
@@ -46,10 +48,9 @@ _DEFAULT_MAX_UDP_PAYLOAD_BYTES = 65527
 _STREAMS_IN_TURN = 8
 
 
-class _Counting(QuicCongestionControl):
+class _Counting(UsedWindow):
     """Counts what a congestion controller is told; goes before the controller it extends."""
 
-    _max_datagram_size: int
     lost_packets = 0
     lost_bytes = 0
     retransmitted_packets = 0
@@ -98,6 +99,15 @@ class _CountingCubic(_Counting, CubicCongestionControl):
         super().set_datagram_bytes(size_bytes)
         self.additive_increase_factor = size_bytes
 
+    def on_kept(self, packet: QuicSentPacket) -> None:
+        # Without it, the controller would take the connection to have been idle.
+        if packet.sent_time is not None:
+            self.last_ack = packet.sent_time
+
+    def on_unused_time(self, duration_s: float) -> None:
+        # RFC 9438 §5.8: time in which the window was not used is no time to have grown in.
+        self._t_epoch += duration_s
+
 
 class _CountingReno(_Counting, RenoCongestionControl):
     pass
@@ -136,6 +146,11 @@ def measure_round_trips(quic: QuicConnection) -> RoundTrips:
     """Have round trips measured from now on; returns what departures and arrivals are told to."""
     quic._loss.__class__ = _WatchedRecovery
     return _counts(quic).round_trips
+
+
+def pace(quic: QuicConnection) -> None:
+    """Give a new connection the pacer of RFC 9002 §7.7."""
+    quic._loss._pacer = Pacer(max_datagram_size=quic._max_datagram_size)
 
 
 class RequestOnlyH3Connection(H3Connection):
@@ -250,6 +265,7 @@ def datagrams_to_send(quic: QuicConnection, now_s: float) -> list[tuple[bytes, t
     aioquic walks all its streams for every packet, so a hundred uploads at once would be a hundred
     times the work. It is shown a few of those that have something to send, in turns.
     """
+    _let_acks_pass(quic, now_s)
     if len(quic._streams_queue) <= _STREAMS_IN_TURN:
         return quic.datagrams_to_send(now_s)
     datagrams: list[tuple[bytes, tuple[str, int]]] = []
@@ -267,6 +283,16 @@ def datagrams_to_send(quic: QuicConnection, now_s: float) -> list[tuple[bytes, t
         datagrams += produced
         more = bool(produced and waiting)
     return datagrams
+
+
+def _let_acks_pass(quic: QuicConnection, now_s: float) -> None:
+    """Exempt acknowledgements from pacing (RFC 9002 §7.7) when they are due, not a moment later.
+
+    aioquic does so only afterwards; a clock that stands still would never get there.
+    """
+    space = quic._spaces.get(Epoch.ONE_RTT)
+    if space is not None and space.ack_at == now_s:
+        space.ack_at = nextafter(now_s, -inf)
 
 
 def _next_in_turn(waiting: deque[QuicStream], resting: list[QuicStream]) -> list[QuicStream]:

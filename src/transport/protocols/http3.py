@@ -97,6 +97,7 @@ class Http3Machine:
             token_handler=on_token,
         )
         self.round_trips = private.measure_round_trips(self.quic)
+        private.pace(self.quic)
         self.close_cause: CloseCause | None = None
         """Why the connection is over; None while it is not."""
         self.handshake_complete = False

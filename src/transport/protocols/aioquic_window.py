@@ -1,0 +1,121 @@
+"""What aioquic's congestion controllers and pacer leave out of RFC 9002: §7.7 and §7.8.
+
+Part of `aioquic_private`, and imported by it alone.
+
+aioquic lets a window grow that is not used, until its pacer hands out one packet at a time: the
+work per byte then doubles within a few hundred megabytes, and the first loss finds a window that
+says nothing about the path.
+"""
+
+from __future__ import annotations
+
+from aioquic.quic.congestion.base import QuicCongestionControl
+from aioquic.quic.packet_builder import QuicSentPacket
+from aioquic.quic.recovery import QuicPacketPacer
+
+#: RFC 9002 §7.7: faster than window / round trip, so that pacing itself does not leave the window
+#: unused.
+_PACING_GAIN = 1.25
+#: RFC 9002 §7.2: the initial window, to which §7.7 limits bursts.
+_INITIAL_PACKETS = 10
+_INITIAL_BYTES = 14_720
+#: §7.7 allows more on a path that is known to absorb it. What the path has carried in this time,
+#: again and again, it is trusted to take at once; timers are no finer than half of it.
+_BURST_S = 0.002
+#: Never more than one segmented send holds.
+_LARGEST_BURST_BYTES = 65_000
+_LONGEST_PACKET_S = 1.0
+_SHORTEST_RTT_S = 1e-6
+#: Who waits until exactly when he was told must find the bucket full enough, rounding or not.
+_CLOCK_STEP_S = 1e-6
+#: This share of the window, but no more packets than aioquic's pacer lets pass at once, may be
+#: unused while the window still counts as used.
+_SPARE_SHARE = 4
+_SPARE_PACKETS = 16
+
+
+class UsedWindow(QuicCongestionControl):
+    """Lets the window grow only while it is used (RFC 9002 §7.8); goes before a controller."""
+
+    _max_datagram_size: int
+    _ack_s = -1.0
+    _grows = True
+
+    def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
+        """Take note that a packet arrived."""
+        # One acknowledgement reports many packets; what counts is what was in flight before it.
+        if now != self._ack_s:
+            self._grows = self._used()
+            if not self._grows:
+                self.on_unused_time(0.0 if self._ack_s < 0 else now - self._ack_s)
+            self._ack_s = now
+        if self._grows:
+            # The controller that follows in the method resolution order implements it.
+            super().on_packet_acked(now=now, packet=packet)  # type: ignore[safe-super]
+        else:
+            self.bytes_in_flight -= packet.sent_bytes
+            self.on_kept(packet)
+
+    def on_kept(self, packet: QuicSentPacket) -> None:
+        """A packet was acknowledged that does not make the window grow."""
+
+    def on_unused_time(self, duration_s: float) -> None:
+        """The window was not used for so long."""
+
+    def _used(self) -> bool:
+        window = self.congestion_window
+        if self.ssthresh is None or window < self.ssthresh:
+            return 2 * self.bytes_in_flight > window
+        spare = min(window // _SPARE_SHARE, _SPARE_PACKETS * self._max_datagram_size)
+        return self.bytes_in_flight + spare >= window
+
+
+class Pacer(QuicPacketPacer):
+    """A bucket of sending time (RFC 9002 §7.7) that is spent in bursts and refilled by time.
+
+    Emptied, it lets nothing pass until it is half full again: many packets in one call cost a
+    fraction of what they cost one by one.
+    """
+
+    _resting = False
+
+    def next_send_time(self, now: float) -> float | None:  # type: ignore[override]  # annotated as never None
+        """When the next packet may be sent; None for now."""
+        if self.packet_time is None:
+            return None
+        self.update_bucket(now=now)
+        if self.bucket_time <= 0:
+            self._resting = True
+        wanted_s = self.bucket_max / 2 if self._resting else 0.0
+        if self.bucket_time < wanted_s - _CLOCK_STEP_S:
+            return now + wanted_s - self.bucket_time
+        self._resting = False
+        return None
+
+    def update_after_send(self, now: float) -> None:
+        """Account for one packet."""
+        self.update_bucket(now=now)
+        self.spend(1)
+
+    def room(self, now: float) -> int:
+        """Packets that may be sent now."""
+        if self.packet_time is None:
+            return _LARGEST_BURST_BYTES // self._max_datagram_size
+        if self.next_send_time(now) is not None:
+            return 0
+        return max(1, int(self.bucket_time / self.packet_time))
+
+    def spend(self, packets: int) -> None:
+        """Account for packets that were sent; what exceeds the bucket is owed."""
+        if self.packet_time is not None:
+            self.bucket_time -= packets * self.packet_time
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        """Follow the window and the round trip."""
+        rate = _PACING_GAIN * congestion_window / max(smoothed_rtt, _SHORTEST_RTT_S)
+        self.packet_time = min(self._max_datagram_size / rate, _LONGEST_PACKET_S)
+        initial = max(_INITIAL_BYTES, 2 * self._max_datagram_size)
+        initial = min(_INITIAL_PACKETS * self._max_datagram_size, initial)
+        burst = max(initial, min(rate * _BURST_S, _LARGEST_BURST_BYTES))
+        self.bucket_max = burst / rate
+        self.bucket_time = min(self.bucket_time, self.bucket_max)

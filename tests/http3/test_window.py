@@ -1,0 +1,161 @@
+"""Windows that are not used do not grow (RFC 9002 §7.8), and bursts are bounded (§7.7)."""
+
+from __future__ import annotations
+
+import pytest
+from aioquic.quic.congestion.base import create_congestion_control
+from aioquic.quic.packet import QuicPacketType
+from aioquic.quic.packet_builder import QuicSentPacket
+from aioquic.tls import Epoch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trilane.transport.protocols.aioquic_private import COUNTING_CONTROLLERS
+from trilane.transport.protocols.aioquic_window import Pacer, UsedWindow
+
+SIZE = 1200
+
+
+def packet(number: int, sent_s: float) -> QuicSentPacket:
+    return QuicSentPacket(
+        epoch=Epoch.ONE_RTT,
+        in_flight=True,
+        is_ack_eliciting=True,
+        is_crypto_packet=False,
+        packet_number=number,
+        packet_type=QuicPacketType.ONE_RTT,
+        sent_time=sent_s,
+        sent_bytes=SIZE,
+    )
+
+
+def controller(name: str) -> UsedWindow:
+    made = create_congestion_control(COUNTING_CONTROLLERS[name], max_datagram_size=SIZE)
+    assert isinstance(made, UsedWindow)
+    return made
+
+
+def round_trip(window: UsedWindow, count: int, now_s: float) -> None:
+    """Send packets, and have them all acknowledged 50 ms later."""
+    packets = [packet(number, now_s) for number in range(count)]
+    for sent in packets:
+        window.on_packet_sent(packet=sent)
+    for sent in packets:
+        window.on_packet_acked(now=now_s + 0.05, packet=sent)
+
+
+@pytest.mark.parametrize("name", ["cubic", "reno"])
+def test_a_full_window_doubles_in_slow_start(name: str) -> None:
+    window = controller(name)
+    before = window.congestion_window
+
+    round_trip(window, before // SIZE, 1.0)
+
+    assert window.congestion_window == 2 * before
+    assert window.bytes_in_flight == 0
+
+
+@pytest.mark.parametrize("name", ["cubic", "reno"])
+def test_a_window_hardly_used_stays(name: str) -> None:
+    window = controller(name)
+    before = window.congestion_window
+
+    for turn in range(100):
+        round_trip(window, 4, 1.0 + turn)
+
+    assert window.congestion_window == before
+    assert window.bytes_in_flight == 0
+
+
+@pytest.mark.parametrize("name", ["cubic", "reno"])
+def test_after_a_loss_only_a_used_window_grows(name: str) -> None:
+    window = controller(name)
+    window.congestion_window = 100 * SIZE
+    lost = packet(0, 1.0)
+    window.on_packet_sent(packet=lost)
+    for number in range(1, 100):
+        window.on_packet_sent(packet=packet(number, 1.0))
+    window.on_packets_lost(now=1.1, packets=[lost])
+    for number in range(1, 100):
+        window.on_packet_acked(now=1.1, packet=packet(number, 1.0))
+    reduced = window.congestion_window
+
+    for turn in range(40):
+        round_trip(window, reduced // SIZE // 2, 2.0 + turn / 10)
+    unused = window.congestion_window
+    for turn in range(40):
+        round_trip(window, window.congestion_window // SIZE, 7.0 + turn / 10)
+
+    assert unused == reduced
+    assert window.congestion_window > reduced
+
+
+def test_time_without_use_is_no_time_to_have_grown_in() -> None:
+    # RFC 9438 §5.8: CUBIC's window is a function of time, which must not run meanwhile.
+    one, other = controller("cubic"), controller("cubic")
+    for window in (one, other):
+        window.congestion_window = 100 * SIZE
+        window.on_packet_sent(packet=packet(0, 1.0))
+        window.on_packets_lost(now=1.1, packets=[packet(0, 1.0)])
+        window.congestion_window = 70 * SIZE
+        round_trip(window, 70, 2.0)
+    for turn in range(19):
+        round_trip(other, 3, 3.0 + turn)
+
+    for start, window in ((3.0, one), (22.0, other)):
+        for turn in range(10):
+            round_trip(window, window.congestion_window // SIZE, start + turn / 10)
+
+    assert other.congestion_window <= one.congestion_window + 2 * SIZE
+
+
+def paced(rate_bytes_per_s: float, rtt_s: float) -> Pacer:
+    pacer = Pacer(max_datagram_size=SIZE)
+    pacer.update_rate(congestion_window=int(rate_bytes_per_s * rtt_s), smoothed_rtt=rtt_s)
+    return pacer
+
+
+def send_for(pacer: Pacer, duration_s: float) -> tuple[int, int]:
+    """Send whenever it is allowed; how many packets in all, and in the largest burst."""
+    now, total, largest = 100.0, 0, 0
+    end = now + duration_s
+    while now < end:
+        burst = 0
+        while pacer.next_send_time(now) is None:
+            pacer.update_after_send(now)
+            burst += 1
+        total, largest = total + burst, max(largest, burst)
+        due = pacer.next_send_time(now)
+        assert due is not None
+        assert due > now
+        now = due + 1e-9
+    return total, largest
+
+
+@given(st.floats(1e4, 2e9), st.floats(0.001, 0.5))
+def test_bursts_are_bounded_and_the_rate_is_kept(rate: float, rtt_s: float) -> None:
+    pacer = paced(rate, rtt_s)
+    packets_per_s = 1.25 * int(rate * rtt_s) / rtt_s / SIZE
+    total, largest = send_for(pacer, 2000 / packets_per_s)
+
+    allowed = max(10, min(packets_per_s * 0.002, 65_000 / SIZE))
+    assert largest <= allowed + 1
+    assert 0.8 * 2000 <= total <= 2000 + 2 * allowed + 2
+
+
+def test_an_emptied_bucket_waits_until_half_a_burst_may_leave() -> None:
+    pacer = paced(10e6, 0.05)
+    now = 100.0
+    while pacer.next_send_time(now) is None:
+        pacer.update_after_send(now)
+    soon = now + pacer.bucket_max / 4
+
+    assert pacer.room(soon) == 0
+    assert pacer.room(now + pacer.bucket_max) >= 10
+
+
+def test_nothing_is_paced_before_the_first_round_trip_is_known() -> None:
+    pacer = Pacer(max_datagram_size=SIZE)
+
+    assert pacer.next_send_time(1.0) is None
+    assert pacer.room(1.0) >= 10
