@@ -1,19 +1,6 @@
 """How the three platforms name things: one table per dialect.
 
-What differs from the originals, and why:
-
-``wx`` (default)
-    Nothing is missing; `header`, `cookies` and `errno` are there although WeChat's page leaves them
-    out, because its clients deliver them. The task can also be awaited.
-``mpx``
-    `@mpxjs/api-proxy` with `usePromise` returns a promise whose `__returned` is the task. Here the
-    task is awaitable itself, and `__returned` is the task again, so both ways of writing work.
-``alipay``
-    `fileName` is the field's name (`name` wins when both are given), `headers` is an alias of
-    `header`; `fileType` (image, video, audio) and `hideLoading` are accepted and mean nothing,
-    because the content type comes from the file's name and there is no loading sign. The file name
-    in the part can therefore not be set. Error 4 (domain not in the white list) does not occur:
-    there is no white list. The profile is an extra; the original has none.
+What differs from the originals, and why, is in the README; a test compares the two.
 """
 
 from __future__ import annotations

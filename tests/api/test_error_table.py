@@ -6,6 +6,7 @@ import inspect
 
 import pytest
 
+from tests.api.documents import names, table_of
 from trilane.api.dialects import ALIPAY_CODES, DIALECTS
 from trilane.api.error_table import ROWS, seed_failure
 from trilane.transport import errors
@@ -102,3 +103,12 @@ def test_alipay_has_numbers_of_its_own(error: Exception, code: int) -> None:
 
 def test_alipays_numbers_are_its_documented_ones() -> None:
     assert set(ALIPAY_CODES.values()) <= {4, 9, 11, 12, 20}
+
+
+def test_the_documented_table_is_this_one() -> None:
+    _, *rows = table_of("docs/errors.md", "error")
+
+    assert [names(row[0]) for row in rows] == [[kind.__name__] for kind in ROWS]
+    for kind, (_, errno, text, alipay) in zip(ROWS, rows, strict=True):
+        assert (ROWS[kind].errno, ROWS[kind].reason) == (int(errno), *names(text))
+        assert DIALECTS["alipay"].failure(error_of(kind))["error"] == int(alipay)
