@@ -50,6 +50,8 @@ class AsyncClient:
         limits: bounds on connections and responses.
         quic: how HTTP/3 connections behave.
         quality: how the quality of the network is estimated.
+        kernel_timestamps: whether the kernel notes when a request's first and last byte left, and
+            when the last was acknowledged, for `Profile.transport`: TCP on Linux only.
         trust_env: whether `SSLKEYLOGFILE` and `QLOGDIR` are honoured.
 
     Raises:
@@ -68,6 +70,7 @@ class AsyncClient:
         limits: Limits | None = None,
         quic: QuicOptions | None = None,
         quality: QualityOptions | None = None,
+        kernel_timestamps: bool = False,
         trust_env: bool = True,
     ) -> None:
         refuse_proxy(proxy)
@@ -79,6 +82,7 @@ class AsyncClient:
             limits=limits,
             quic=quic_options(quic, trust_env=trust_env),
             quality=quality_options(quality),
+            kernel_timestamps=kernel_timestamps,
         )
         self._open: bool | None = None
         """None: not entered yet; False: left."""

@@ -41,6 +41,7 @@ class ConnectOptions(TypedDict, total=False):
     limits: Limits | None
     quic: QuicOptions | None
     quality: QualityOptions | None
+    kernel_timestamps: bool
     trust_env: bool
 
 

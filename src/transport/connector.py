@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -25,6 +26,7 @@ from .net.dial import dial_tcp
 from .net.dial_log import DialLog
 from .net.resolve import Resolver, SystemResolver
 from .net.stream import ByteStream
+from .net.tcp import connect_tcp
 from .origins import OriginMemory
 from .policy.selection import Plan
 from .profile.moments import Attempt, ConnectionFacts
@@ -63,8 +65,11 @@ class Connector:
         tls: TlsOptions,
         quic: QuicOptions,
         limits: Limits,
+        *,
+        kernel_timestamps: bool = False,
     ) -> None:
         self._tasks = tasks
+        self._connect_socket = partial(connect_tcp, stamped=kernel_timestamps)
         self._memory = memory
         self._tls = tls
         self._limits = limits
@@ -101,7 +106,13 @@ class Connector:
         tls = self._tls if origin.secure else None
         alpn = tuple(version.value for version in plan.alpn)
         stream, record = await dial_tcp(
-            origin.host, origin.port, resolver=self._resolver, tls=tls, alpn=alpn, log=log
+            origin.host,
+            origin.port,
+            resolver=self._resolver,
+            tls=tls,
+            alpn=alpn,
+            log=log,
+            connect=self._connect_socket,
         )
         try:
             version = _negotiated(origin, plan, stream)

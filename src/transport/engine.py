@@ -58,12 +58,14 @@ class Engine:
         quic: QuicOptions | None = None,
         quality: QualityOptions | None = None,
         alt_svc_path: Path | None = None,
+        kernel_timestamps: bool = False,
     ) -> None:
         self._tls = tls or TlsOptions()
         self._limits = limits or Limits()
         self._quic = quic or QuicOptions()
         self._quality = quality_meter(quality or QualityOptions())
         self._alt_svc_path = alt_svc_path
+        self._kernel_timestamps = kernel_timestamps
         self._stack: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
@@ -75,7 +77,14 @@ class Engine:
         self._stack = stack = AsyncExitStack()
         tasks = await stack.enter_async_context(anyio.create_task_group())
         self._slots = Slots(self._limits.parallel_requests, time.monotonic_ns)
-        connector = Connector(tasks, self._memory, self._tls, self._quic, self._limits)
+        connector = Connector(
+            tasks,
+            self._memory,
+            self._tls,
+            self._quic,
+            self._limits,
+            kernel_timestamps=self._kernel_timestamps,
+        )
         self._pool = Pool(tasks, connector, self._memory, self._limits, anyio.current_time)
         connector.on_late_connection = self._pool.add
         tasks.start_soon(self._pool.run_expiry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,31 @@ async def test_upload(receiver: Receiver, photo: Path) -> None:
     }
     assert response.profile is not None
     assert response.profile.seed()["protocol"] == "http1.1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux makes such stamps")
+@pytest.mark.parametrize("asked", [False, True])
+async def test_the_kernels_own_moments_are_there_when_asked_for(
+    receiver: Receiver, photo: Path, asked: bool
+) -> None:
+    async with AsyncClient(kernel_timestamps=asked) as client:
+        for _ in range(3):
+            response = await client.upload(receiver.url(), photo)
+            profile = response.profile
+            assert profile is not None
+            sample = profile.transport
+            assert sample is not None
+            moments = (sample.first_byte_sent, sample.last_byte_sent, sample.last_byte_acked)
+            if not asked:
+                assert moments == (None, None, None)
+                continue
+            first, last, acked = moments
+            assert first is not None
+            assert last is not None
+            assert acked is not None
+            assert first <= last <= acked
+            assert profile.request_end is not None
+            assert profile.request_acked == max(acked, profile.request_end)
 
 
 async def test_what_a_file_can_be(receiver: Receiver, photo: Path) -> None:

@@ -16,6 +16,7 @@ from tests.peers.leaks import no_leaked_descriptors
 from trilane.transport.errors import ConnectionLost
 from trilane.transport.net import datagram
 from trilane.transport.net.datagram import Address, DatagramSocket
+from trilane.transport.net.kernel_clock import SO_TIMESTAMPNS
 
 LOOPBACK_MTU_PAYLOAD = 65_507
 
@@ -124,7 +125,7 @@ async def test_arrivals_are_the_kernels_however_late_they_are_read(
 async def test_arrivals_nobody_noted_are_those_of_the_reading(
     peer: socket.socket, ours: DatagramSocket
 ) -> None:
-    ours._socket.setsockopt(socket.SOL_SOCKET, datagram._SO_TIMESTAMPNS, 0)
+    ours._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 0)
     peer.sendto(b"data", ours.local)
     await anyio.sleep(0.02)
     before = time.monotonic_ns()

@@ -40,9 +40,14 @@ every_lane = pytest.mark.parametrize(
 
 
 def upload(
-    wire: Link, site: Site, *jobs: Job, backend: Literal["asyncio", "trio"] = "asyncio"
+    wire: Link,
+    site: Site,
+    *jobs: Job,
+    backend: Literal["asyncio", "trio"] = "asyncio",
+    kernel_timestamps: bool = False,
 ) -> list[Observation]:
-    return upload_from(wire.client, Plan(ca=str(site.ca), jobs=jobs, backend=backend))
+    plan = Plan(ca=str(site.ca), jobs=jobs, backend=backend, kernel_timestamps=kernel_timestamps)
+    return upload_from(wire.client, plan)
 
 
 @every_lane
@@ -114,6 +119,33 @@ def test_short_uploads_show_the_round_trip_of_the_link(
     fresh = [seen[0], *upload(wire, site, *[replace(jobs[0], body_bytes=0)] * 2)]
     connecting_ms = min(each.between_s("connect_start", "connect_end") for each in fresh) * 1e3
     assert connecting_ms == pytest.approx(round_trips * RTT_MS, rel=0.3)
+
+
+@pytest.mark.parametrize(("protocol", "secure"), LANES[:3], ids=["h1", "h1-tls", "h2"])
+def test_the_kernel_tells_when_bytes_left_and_arrived(
+    link: MakeLink, site: Site, protocol: Protocol, secure: bool
+) -> None:
+    wire = link(rtt_ms=RTT_MS, rate_mbit=RATE_MBIT, queue_bytes=QUEUE_BYTES)
+    url = site.url(protocol, secure=secure)
+    jobs = [
+        Job(url=url, protocol=protocol, body_bytes=size, new_client=size == MIB)
+        for size in (MIB, 1024)
+    ]
+
+    long, short = upload(wire, site, *jobs, backend="trio", kernel_timestamps=True)
+
+    # What the send buffer holds when the system has taken everything is still to leave.
+    assert long.between_s("request_end", "last_byte_sent") > RTT_MS / 1e3
+    assert long.between_s("first_byte_sent", "last_byte_sent") > 0.8 * MIB / RATE_BYTES_PER_S
+    queue_s = QUEUE_BYTES / RATE_BYTES_PER_S
+    on_the_way_s = long.between_s("last_byte_sent", "last_byte_acked")
+    assert 0.9 * RTT_MS / 1e3 < on_the_way_s < 1.3 * RTT_MS / 1e3 + queue_s
+    assert short.socket_reused
+    on_the_way_s = short.between_s("last_byte_sent", "last_byte_acked")
+    assert on_the_way_s == pytest.approx(RTT_MS / 1e3, rel=0.3)
+    for each in (long, short):
+        assert each.between_s("request_start", "first_byte_sent") == pytest.approx(0, abs=0.01)
+        assert each.at("request_acked") == each.at("last_byte_acked")
 
 
 def test_a_slow_link_is_what_the_sending_waited_for(link: MakeLink, site: Site) -> None:

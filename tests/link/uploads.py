@@ -38,6 +38,7 @@ MOMENTS = (
     "response_head_end",
     "response_end",
 )
+KERNEL_MOMENTS = ("first_byte_sent", "last_byte_sent", "last_byte_acked")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,7 @@ class Plan:
     """Whether clients do not wait for each other."""
     estimates: bool = False
     """Whether each client estimates the quality of this network, private as it is."""
+    kernel_timestamps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +134,10 @@ def _by_client(jobs: Sequence[Job]) -> Iterator[list[Job]]:
 async def _one_client(plan: Plan, jobs: Sequence[Job], result: list[dict[str, object]]) -> None:
     quality = trilane.QualityOptions(include_private=True, scope="client")
     async with trilane.AsyncClient(
-        verify=plan.ca, timeout=plan.timeout_s, quality=quality if plan.estimates else None
+        verify=plan.ca,
+        timeout=plan.timeout_s,
+        quality=quality if plan.estimates else None,
+        kernel_timestamps=plan.kernel_timestamps,
     ) as client:
         for job in jobs:
             result.append(await _upload(client, job))  # noqa: PERF401 - what was done is kept
@@ -157,6 +162,7 @@ async def _upload(client: trilane.AsyncClient, job: Job) -> dict[str, object]:
     if profile is None or profile.transport is None or profile.http_version is None:
         raise RuntimeError("the response came without a complete profile")
     moments = {name: getattr(profile, name) for name in MOMENTS}
+    moments |= {name: getattr(profile.transport, name) for name in KERNEL_MOMENTS}
     return {
         "job": asdict(job),
         "times": {name: None if at is None else at + to_epoch for name, at in moments.items()},

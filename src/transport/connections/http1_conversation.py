@@ -140,6 +140,7 @@ class Conversation:
         leg.sent_bytes = self._writer.sent_bytes
         leg.received_bytes = self._machine.stream_totals(self._request.stream_id).received_bytes
         leg.sample = leg.sample or tcp_sample(self._stream, self._exchange.recorder.now())
+        self._writer.close_books()
         self._machine.forget_stream(self._request.stream_id)
 
     # --- the sending task ---------------------------------------------------------------------

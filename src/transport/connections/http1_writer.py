@@ -12,6 +12,7 @@ from ..errors import SourceSizeChanged
 from ..net.stream import ByteStream
 from ..profile.moments import Ns
 from ..protocols.http1 import SEND_BUFFER_BYTES, Http1Machine
+from .kernel_moments import enter_stamps
 from .request_stream import RequestStream
 
 #: Pieces up to this size are copied together into one write; bigger ones go alone, uncopied. A
@@ -72,6 +73,7 @@ class RequestWriter:
         self._request = request
         self._accepted_before = stream.accepted_bytes
         self._wire_before = stream.wire.sent_bytes
+        self._span = None if stream.stamps is None else stream.stamps.begin(self._wire_before)
         self._total_bytes = request.exchange.head.content_length
         self._tracks_acks = True
         """Until the stream says that it cannot tell."""
@@ -111,6 +113,12 @@ class RequestWriter:
             count = await reader.readinto(buffer[: self._room_bytes()])
             if not self._request.sending_over:
                 await self._send_body(buffer[:count], end=self._queue(count))
+
+    def close_books(self) -> None:
+        """Enter what the kernel noted, once the request's sample has been taken."""
+        if self._span is not None and self._stream.stamps is not None:
+            recorder = self._request.exchange.recorder
+            enter_stamps(recorder, self._stream.stamps, self._span)
 
     def poll_acked(self) -> bool:
         """Look how much is acknowledged; True while it is worth looking again."""
@@ -214,6 +222,8 @@ class RequestWriter:
         # Of a write cut short, TLS may have sent a part without being able to say which.
         if not self._taken_since(before) and stream.write_started_ns == before.write_started_ns:
             return
+        if end and self._span is not None and stream.stamps is not None:
+            stream.stamps.end(self._span, stream.wire.sent_bytes)
         body_sent = self._request.body_sent + body_bytes
         # What was sent is told first: nothing is acknowledged before it was sent.
         self._request.took(body_sent, stream.write_started_ns, stream.write_ended_ns, end=end)

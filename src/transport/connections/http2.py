@@ -21,11 +21,13 @@ from ..errors import (
     TransportError,
 )
 from ..net.stream import ByteStream
+from ..net.transmit_stamps import SentSpan
 from ..profile.moments import ConnectionFacts, Ns, TransportSample
 from ..protocols.events import BodyAcked, ConnectionTerminated, Event, GoAwayReceived
 from ..protocols.http2 import Http2Machine
 from ..protocols.http2_queue import OutChunk
 from .connection import ConnectionState
+from .kernel_moments import enter_stamps
 from .multiplexed import MultiplexedConnection
 from .request_stream import RequestStream
 from .tcp_sample import tcp_sample
@@ -72,6 +74,8 @@ class Http2Connection(MultiplexedConnection):
         self._over = anyio.Event()
         self._stopped = anyio.Event()
         self._write_error: ConnectionLost | None = None
+        self._spans: dict[int, SentSpan] = {}
+        """Of the requests in progress, when the kernel makes stamps."""
 
     # --- what the pool asks -----------------------------------------------------------------
 
@@ -184,10 +188,16 @@ class Http2Connection(MultiplexedConnection):
         for chunks in _writes(batch):
             for chunk in chunks:
                 if (stream := self.streams.get(chunk.stream_id)) is not None:
-                    stream.write_begun = True
+                    self._begin_write(stream)
             data = chunks[0].data if len(chunks) == 1 else b"".join([c.data for c in chunks])
             await self._stream.send(data)
             self._flushed(chunks)
+
+    def _begin_write(self, stream: RequestStream) -> None:
+        stamps = self._stream.stamps
+        if stamps is not None and not stream.write_begun:
+            self._spans[stream.stream_id] = stamps.begin(self._stream.wire.sent_bytes)
+        stream.write_begun = True
 
     def _flushed(self, batch: list[OutChunk]) -> None:
         started, ended = self._stream.write_started_ns, self._stream.write_ended_ns
@@ -198,6 +208,8 @@ class Http2Connection(MultiplexedConnection):
                 continue
             body_bytes = stream.body_sent + chunk.body_bytes
             stream.ledger.wrote(wire_bytes, body_bytes, end=chunk.end)
+            if chunk.end and self._stream.stamps is not None:
+                self._stream.stamps.end(self._spans[chunk.stream_id], wire_bytes)
             self.flushed(stream, body_bytes, started, ended, end=chunk.end)
             if acked_bytes is not None:
                 _take_acks(stream, acked_bytes)
@@ -233,6 +245,12 @@ class Http2Connection(MultiplexedConnection):
     def acked_body_bytes(self, stream: RequestStream, event: BodyAcked) -> int:  # noqa: ARG002 - hook
         """Never asked: TCP acknowledges a connection's bytes, `poll_acked` assigns them."""
         raise RuntimeError("HTTP/2 has no acknowledgements of streams")
+
+    def close_books(self, stream: RequestStream) -> None:
+        """Enter what the kernel noted about the writes that held the request's ends."""
+        span = self._spans.pop(stream.stream_id, None)
+        if span is not None and self._stream.stamps is not None:
+            enter_stamps(stream.exchange.recorder, self._stream.stamps, span)
 
     def never_written(self, stream: RequestStream) -> bool:
         """Whether the request's head was still waiting for the writer."""

@@ -243,6 +243,7 @@ class MultiplexedConnection(Connection):
         totals = self.machine.stream_totals(stream.stream_id)
         leg.sent_bytes, leg.received_bytes = totals.sent_bytes, totals.received_bytes
         leg.sample = leg.sample or self.sample()
+        self.close_books(stream)
         self.machine.forget_stream(stream.stream_id)
         del self.streams[stream.stream_id]
         self.kick()
@@ -269,6 +270,9 @@ class MultiplexedConnection(Connection):
     @abstractmethod
     def acked_body_bytes(self, stream: RequestStream, event: BodyAcked) -> int:
         """Body bytes within the stream bytes that were acknowledged."""
+
+    def close_books(self, stream: RequestStream) -> None:
+        """Add to the request's record what is only known at its end."""
 
     def never_written(self, stream: RequestStream) -> bool:  # noqa: ARG002 - for drivers to say
         """Whether certainly not a byte of the request was given to the operating system."""

@@ -25,6 +25,7 @@ from typing import Protocol
 import anyio
 
 from ..errors import ConnectionLost
+from .kernel_clock import SO_TIMESTAMPNS, ClockPair, stamp_of
 
 Address = tuple[str, int]
 
@@ -38,11 +39,6 @@ _IP_RECVERR = 11
 _IPV6_MTU_DISCOVER = 23
 _IPV6_RECVERR = 25
 _PMTUDISC_DO = 2
-# asm-generic/socket.h; the few architectures with another number refuse this one, or send another
-# control message that is not looked at.
-_SO_TIMESTAMPNS = 35
-# struct timespec as the kernel's old socket interface has it: two native longs.
-_TIMESPEC = struct.Struct("@ll")
 # linux/errqueue.h: struct sock_extended_err {u32 errno; u8 origin, type, code, pad; u32 info, data}
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
 _SEGMENT_SIZE = struct.Struct("=H")
@@ -53,7 +49,6 @@ _MAX_SEGMENTS = 64
 _MAX_SEGMENTED_BYTES = 65_000
 #: Receive calls per wake-up, so that a flood cannot keep other tasks from running.
 _BATCH = 64
-_CLOCK_LOOKS = 3
 _RECEIVE_BYTES = 65_535
 _ANCILLARY_BYTES = 256
 #: Asked of the kernel, which caps it at net.core.[rw]mem_max: a burst must not be dropped while
@@ -272,7 +267,7 @@ class DatagramSocket:
     def _receive_batch(self) -> list[tuple[bytes, Address]]:
         received: list[tuple[bytes, Address]] = []
         arrived: list[int] = []
-        began_ns, clocks = time.monotonic_ns(), _ClockPair()
+        began_ns, clocks = time.monotonic_ns(), ClockPair()
         emptied_ns = self._emptied_ns
         for _ in range(_BATCH):
             try:
@@ -286,7 +281,8 @@ class DatagramSocket:
                 self._note_receive_error(exc)
                 continue
             self._split(count, control, (source[0], source[1]), received)
-            at = clocks.monotonic_ns(_arrival(control), not_before_ns=emptied_ns)
+            stamp = stamp_of(control, SO_TIMESTAMPNS)
+            at = clocks.monotonic_ns(stamp, not_before_ns=emptied_ns)
             arrived += [at] * (len(received) - len(arrived))
         self.read_ns, self.arrived_ns = time.monotonic_ns(), arrived
         return received
@@ -328,32 +324,6 @@ class DatagramSocket:
             self._errors.extend(_queued_errors(control, (target[0], target[1])))
 
 
-def _arrival(control: list[tuple[int, int, bytes]]) -> int | None:
-    """When the kernel received what came with these control messages, in epoch nanoseconds."""
-    for level, kind, data in control:
-        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(data) >= _TIMESPEC.size:
-            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            return int(seconds) * 1_000_000_000 + int(nanoseconds)
-    return None
-
-
-class _ClockPair:
-    """Turns the kernel's epoch time of a moment just past into `monotonic_ns`."""
-
-    __slots__ = ("_offset_ns",)
-
-    def __init__(self) -> None:
-        # Being interrupted between the two readings makes an offset too small.
-        self._offset_ns = max(time.monotonic_ns() - time.time_ns() for _ in range(_CLOCK_LOOKS))
-
-    def monotonic_ns(self, epoch_ns: int | None, *, not_before_ns: int) -> int:
-        """The moment, within its bounds whoever sets the epoch clock; without one, the present."""
-        now_ns = time.monotonic_ns()
-        if epoch_ns is None:
-            return now_ns
-        return min(max(epoch_ns + self._offset_ns, not_before_ns), now_ns)
-
-
 def _queued_errors(control: list[tuple[int, int, bytes]], target: Address) -> list[PathError]:
     errors: list[PathError] = []
     for level, kind, data in control:
@@ -387,7 +357,7 @@ def _configure(sock: socket.socket) -> None:
     else:
         sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO)
-    for level, option in ((_SOL_UDP, _UDP_GRO), (socket.SOL_SOCKET, _SO_TIMESTAMPNS)):
+    for level, option in ((_SOL_UDP, _UDP_GRO), (socket.SOL_SOCKET, SO_TIMESTAMPNS)):
         # Kernels before 5.0 give one datagram per call.
         with suppress(OSError):
             sock.setsockopt(level, option, 1)

@@ -23,6 +23,7 @@ from ..profile.kernel import TcpInfo
 from ..profile.moments import Ns
 from .reasons import lost
 from .stream import WireCounters
+from .transmit_stamps import TransmitStamps
 
 Address = tuple[str, int]
 
@@ -97,6 +98,7 @@ class MemoryStream:
         self.tls: TlsFacts | None = None
         self.truncated = False
         self.wire = WireCounters()
+        self.stamps: TransmitStamps | None = None
         self.write_started_ns = 0
         self.write_ended_ns = 0
         self.read_ns = 0

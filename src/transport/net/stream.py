@@ -8,6 +8,7 @@ from typing import Protocol
 from ..buffers import Buffer
 from ..facts import TlsFacts
 from ..profile.kernel import TcpInfo
+from .transmit_stamps import TransmitStamps
 
 
 @dataclass(slots=True)
@@ -22,6 +23,8 @@ class ByteStream(Protocol):
     """A connected byte stream. One task sends and another receives at the same time."""
 
     wire: WireCounters
+    stamps: TransmitStamps | None
+    """When the kernel sent the wire's bytes; None unless asked for, and where it cannot say."""
     peer: tuple[str, int]
     """Address really talked to (a proxy's, when there is one)."""
     local: tuple[str, int]

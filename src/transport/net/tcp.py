@@ -30,6 +30,7 @@ from .sendfile import (
     unreadable,
 )
 from .stream import WireCounters
+from .transmit_stamps import TransmitStamps, stamp_transmissions
 
 #: Bytes moved one way before other tasks get a turn, if the kernel never made us wait. Measured on
 #: loopback: 512 KiB take 100-300 µs, a turn of the event loop 3-5 µs, a system call on a small
@@ -49,14 +50,23 @@ class TcpStream:
     early response, as a rule) can still be read. Only after that does `receive` report the reset.
     """
 
-    def __init__(self, sock: socket.socket, peer: tuple[str, int]) -> None:
-        """Take over a connected, non-blocking socket; `peer` is the address that was dialled."""
+    def __init__(
+        self, sock: socket.socket, peer: tuple[str, int], stamps: TransmitStamps | None = None
+    ) -> None:
+        """Take over a connected, non-blocking socket.
+
+        Args:
+            sock: the socket.
+            peer: the address that was dialled.
+            stamps: those of the socket, if the kernel makes any.
+        """
         self._sock = sock
         self.peer = peer
         self.local: tuple[str, int] = sock.getsockname()[:2]
         self.tls: TlsFacts | None = None
         self.truncated = False
         self.wire = WireCounters()
+        self.stamps = stamps
         self.write_started_ns = 0
         self.write_ended_ns = 0
         self.read_ns = 0
@@ -76,7 +86,9 @@ class TcpStream:
         first = True
         try:
             while rest:
-                rest = rest[await self._write(partial(self._sock.send, rest), first=first) :]
+                piece, flags = (rest, 0) if self.stamps is None else self.stamps.cut(rest)
+                write = partial(self._sock.send, piece, flags)
+                rest = rest[await self._write(write, first=first) :]
                 first = False
         except OSError as exc:
             raise self._lost(exc, Phase.SEND) from exc
@@ -243,6 +255,9 @@ class TcpStream:
             self._waiting = max(self._waiting - 1, 0)
             self._release()
         self._check_open()
+        if self.stamps is not None:
+            # They wake whoever waits, until they are taken.
+            self.stamps.drain()
 
     def _release(self) -> None:
         """Give the descriptor back once closed and nobody waits on it any more.
@@ -270,8 +285,13 @@ class TcpStream:
         return connection_lost(exc, self.peer, phase=phase)
 
 
-async def connect_tcp(address: str, port: int) -> TcpStream:
+async def connect_tcp(address: str, port: int, *, stamped: bool = False) -> TcpStream:
     """Connect to one IP address. Cancelled or failed, it leaves nothing open.
+
+    Args:
+        address: IP address text.
+        port: TCP port.
+        stamped: whether the kernel is to note when what is sent leaves and arrives, if it can.
 
     Raises:
         OSError: as the operating system put it.
@@ -291,7 +311,8 @@ async def connect_tcp(address: str, port: int) -> TcpStream:
             # (simultaneous open, RFC 9293 §3.5).
             code = errno.ECONNREFUSED
         _raise_for(code)
-        return TcpStream(sock, (address, port))
+        stamps = stamp_transmissions(sock) if stamped else None
+        return TcpStream(sock, (address, port), stamps)
     except BaseException:
         sock.close()
         raise

@@ -50,6 +50,7 @@ class TlsStream:
         self.truncated = False
         self.tls: TlsFacts | None = None
         self.wire: WireCounters = inner.wire
+        self.stamps = inner.stamps
         self.peer = inner.peer
         self.local = inner.local
         self.write_started_ns = 0

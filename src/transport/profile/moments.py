@@ -134,6 +134,13 @@ class TransportSample:
     wire_sent_bytes: int | None = None
     """Bytes this connection gave to its socket so far, TLS or QUIC overhead included."""
     wire_received_bytes: int | None = None
+    first_byte_sent: Ns | None = None
+    """The kernel gave the segment with the request's first byte to the network device (TCP on
+    Linux, with `kernel_timestamps`)."""
+    last_byte_sent: Ns | None = None
+    """The same of its last byte."""
+    last_byte_acked: Ns | None = None
+    """The kernel took in the peer's acknowledgement of the last byte."""
     datagrams_sent: int | None = None
     datagrams_received: int | None = None
 

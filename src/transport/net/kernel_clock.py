@@ -1,0 +1,46 @@
+"""The kernel's time stamps, which are epoch time, as moments of `monotonic_ns`."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Sequence
+
+#: A control message: level, type, data.
+ControlMessage = tuple[int, int, bytes]
+
+# asm-generic/socket.h; the few architectures with other numbers refuse these, or send other control
+# messages, which are not looked at.
+SO_TIMESTAMPNS = 35
+SO_TIMESTAMPING = 37
+# struct timespec as the kernel's old socket interface has it: two native longs. The message of
+# SO_TIMESTAMPING begins with the one made by software.
+_TIMESPEC = struct.Struct("@ll")
+_CLOCK_LOOKS = 3
+
+
+def stamp_of(control: Sequence[ControlMessage], kind: int) -> int | None:
+    """The stamp among the control messages, in epoch nanoseconds; None when there is none."""
+    for level, each, data in control:
+        if (level, each) == (socket.SOL_SOCKET, kind) and len(data) >= _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
+            return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return None
+
+
+class ClockPair:
+    """Both clocks, read now; turns the kernel's time of a moment just past into `monotonic_ns`."""
+
+    __slots__ = ("_offset_ns",)
+
+    def __init__(self) -> None:
+        # Being interrupted between the two readings makes an offset too small.
+        self._offset_ns = max(time.monotonic_ns() - time.time_ns() for _ in range(_CLOCK_LOOKS))
+
+    def monotonic_ns(self, epoch_ns: int | None, *, not_before_ns: int = 0) -> int:
+        """The moment, within its bounds whoever sets the epoch clock; without one, the present."""
+        now_ns = time.monotonic_ns()
+        if epoch_ns is None:
+            return now_ns
+        return min(max(epoch_ns + self._offset_ns, not_before_ns), now_ns)
