@@ -14,12 +14,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import anyio
 
 import trilane
 from tests.link.namespaces import Namespace
+
+_SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
 Protocol = Literal["http/1.1", "h2", "h3"]
 
@@ -87,6 +90,8 @@ class Observation:
     """Body bytes acknowledged when the system had just taken the last one."""
     receipt: Mapping[str, object]
     """What the receiver said."""
+    waited_for_cpu_ns: int
+    """While the upload ran: how long this process had work to do and no CPU to do it on."""
     seed: Mapping[str, object] = field(repr=False)
 
     def at(self, moment: str) -> int:
@@ -150,13 +155,12 @@ async def _upload(client: trilane.AsyncClient, job: Job) -> dict[str, object]:
         if progress.sent == progress.total:
             acked.append(progress.acked)
 
+    body = body_of(job.body_bytes)
+    waited_before_ns = _waited_for_cpu_ns()
     response = await client.request(
-        "POST",
-        job.url,
-        content=_body(job.body_bytes),
-        protocol=job.protocol,
-        on_progress=watch,
+        "POST", job.url, content=body, protocol=job.protocol, on_progress=watch
     )
+    waited_ns = _waited_for_cpu_ns() - waited_before_ns
     to_epoch = time.time_ns() - time.monotonic_ns()
     profile = response.profile
     if profile is None or profile.transport is None or profile.http_version is None:
@@ -176,12 +180,21 @@ async def _upload(client: trilane.AsyncClient, job: Job) -> dict[str, object]:
         "rtt_ms": profile.rtt_ms,
         "acked_when_sent_bytes": acked[0] if acked else None,
         "receipt": response.json(),
+        "waited_for_cpu_ns": waited_ns,
         "seed": profile.seed(),
     }
 
 
+def _waited_for_cpu_ns() -> int:
+    """Time on the run queue of the thread that runs the event loop (schedstat, proc(5))."""
+    if not _SCHEDSTAT.exists():  # a kernel without CONFIG_SCHED_INFO does not know
+        return 0
+    return int(_SCHEDSTAT.read_text(encoding="ascii").split()[1])
+
+
 @cache
-def _body(size: int) -> bytes:
+def body_of(size: int) -> bytes:
+    """A body of so many bytes that nothing can compress."""
     return random.Random(size).randbytes(size)
 
 
