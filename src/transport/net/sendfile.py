@@ -14,8 +14,9 @@ import anyio.to_thread
 from ..errors import SourceError
 
 #: Bytes passed to one `sendfile`, and looked for in the page cache beforehand. The look costs two
-#: system calls of about 1 µs.
-PIECE_BYTES = 512 * 1024
+#: system calls of about 1 µs. Measured on loopback (CUBIC): 1 MiB takes 100-500 µs in the kernel;
+#: with pieces of 512 KiB, what Python does between them made it a tenth slower.
+PIECE_BYTES = 1024 * 1024
 
 # Linux only; elsewhere 0, which makes every look a blocking read: then a thread does it always.
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
