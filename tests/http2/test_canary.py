@@ -69,6 +69,17 @@ def test_h2_still_checks_lengths_and_can_be_told_not_to() -> None:
     assert connection.streams[1]._actual_content_length == 16
 
 
+def test_an_ended_stream_is_ended_for_h2() -> None:
+    ours, peer = started()
+    theirs, _ = started()
+    h2_private.end_stream(ours, 1)
+    theirs.send_data(1, b"x", end_stream=True)
+    assert ours.streams[1].state_machine.state is theirs.streams[1].state_machine.state
+    ours.receive_data(peer.response(1, 200, end=True))
+    assert h2_private.is_closed(ours, 1)
+    assert ours.open_outbound_streams == 0
+
+
 def test_closed_is_closed() -> None:
     connection, _ = started()
     assert not h2_private.is_closed(connection, 1)

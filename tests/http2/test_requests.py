@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from h2.settings import SettingCodes
-from hpack import Decoder
+from hpack import Decoder, NeverIndexedHeaderTuple
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
@@ -52,6 +52,30 @@ def test_the_head_has_pseudo_fields_first_and_lower_case_names() -> None:
         ("x-token", "Ab"),
         ("content-length", "5"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept_out"),
+    [
+        ("authorization", "Bearer 1", True),
+        ("proxy-authorization", "Basic 1", True),
+        ("cookie", "a=1", True),
+        ("cookie", "a=" + "1" * 18, False),
+        ("content-type", "multipart/form-data; boundary=b", True),
+        ("content-type", "text/plain", False),
+        ("x-token", "1", False),
+    ],
+)
+def test_secrets_and_boundaries_are_kept_out_of_the_compression(
+    name: str, value: str, *, kept_out: bool
+) -> None:
+    client, decoder = Client(), Decoder()
+    client.machine.send_head(upload_head(5, headers={name: value}), end=False)
+    client.flush()
+    fields = decoder.decode(client.sent(HeadersFrame)[-1].data)
+    (found,) = (field for field in fields if str(field[0]) == name)
+    assert (str(found[1]), isinstance(found, NeverIndexedHeaderTuple)) == (value, kept_out)
+    assert ((name.encode(), value.encode()) in decoder.header_table.dynamic_entries) != kept_out
 
 
 def test_fields_of_one_connection_are_dropped() -> None:

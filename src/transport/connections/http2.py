@@ -227,8 +227,9 @@ class Http2Connection(MultiplexedConnection):
     # --- hooks ------------------------------------------------------------------------------
 
     def kick(self) -> None:
-        """Wake the writer."""
-        self._wake.set()
+        """Wake the writer, if there is anything for it."""
+        if self.machine.has_output or self._life in (_Life.LEAVING, _Life.OVER):
+            self._wake.set()
 
     def sample(self) -> TransportSample | None:
         """TCP's figures now."""

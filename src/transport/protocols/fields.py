@@ -44,7 +44,8 @@ def request_fields(head: RequestHead) -> list[RawField]:
         (b":authority", origin.authority.encode("ascii")),
         (b":path", head.url.target.encode("ascii")),
     ]
-    dropped = _DROPPED | _nominated(head.headers)
+    nominated = _nominated(head.headers)
+    dropped = _DROPPED | nominated if nominated else _DROPPED
     for name, value in head.headers.fields:
         lowered, text = name.lower(), value.strip(" \t")
         # TE may only say "trailers" (RFC 9113 §8.2.2).

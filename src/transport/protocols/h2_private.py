@@ -8,7 +8,7 @@ from __future__ import annotations
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
-from h2.stream import H2Stream
+from h2.stream import H2Stream, StreamInputs
 
 #: Cap on the HPACK table our requests fill: h2 would follow the peer's wish up to 4 GiB, and
 #: search it linearly for each field.
@@ -24,7 +24,14 @@ def new_connection(settings: dict[SettingCodes, int], head_bytes: int) -> H2Conn
         settings: the initial settings of this side.
         head_bytes: largest field list accepted (name, value and 32 for each field).
     """
-    connection = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+    config = H2Configuration(
+        client_side=True,
+        header_encoding=None,
+        # `http2_fields` does both, in one pass.
+        normalize_outbound_headers=False,
+        validate_outbound_headers=False,
+    )
+    connection = H2Connection(config)
     connection.local_settings = Settings(client=True, initial_values=settings)
     connection.decoder.max_header_list_size = head_bytes
     return connection
@@ -49,6 +56,11 @@ def give_window(connection: H2Connection, stream_id: int, byte_count: int) -> bo
         return False
     owner.outbound_flow_control_window = window_bytes
     return True
+
+
+def end_stream(connection: H2Connection, stream_id: int) -> None:
+    """Tell h2 that a DATA frame laid out without it carries END_STREAM."""
+    _stream(connection, stream_id).state_machine.process_input(StreamInputs.SEND_END_STREAM)
 
 
 def return_connection_window(connection: H2Connection, byte_count: int) -> None:

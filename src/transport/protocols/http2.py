@@ -17,8 +17,8 @@ from ..config import HttpVersion, Limits
 from ..message import RequestHead
 from . import h2_private
 from .events import Event
-from .fields import request_fields
 from .http2_core import Http2Core, StreamRecord
+from .http2_fields import hpack_fields
 from .http2_frames import begins_with_message, data_frames
 from .http2_queue import OutChunk
 from .http2_receive import Http2Receiver
@@ -57,7 +57,7 @@ class Http2Machine:
             raise RuntimeError("no stream is available")
         core = self._core
         stream_id = core.h2.get_next_available_stream_id()
-        core.h2.send_headers(stream_id, request_fields(head), end_stream=end)
+        core.h2.send_headers(stream_id, hpack_fields(head), end_stream=end)
         core.add(StreamRecord(stream_id, head.method, local_ended=end))
         core.queue.push(OutChunk(stream_id, core.h2.data_to_send(), end=end))
         return stream_id
@@ -150,12 +150,8 @@ class Http2Machine:
         self._core.stop(ErrorCodes.NO_ERROR, b"")
 
     def _lay_out(self, stream_id: int, view: memoryview, *, end: bool) -> bytes:
-        h2, frame_bytes = self._core.h2, self._core.h2.max_outbound_frame_size
-        if not end:
-            h2_private.take_window(h2, stream_id, len(view))
-            return data_frames(stream_id, view, frame_bytes)
-        # h2 lays out the last frame: with END_STREAM the state of its stream changes.
-        last = max(0, len(view) - 1) // frame_bytes * frame_bytes
-        h2_private.take_window(h2, stream_id, last)
-        h2.send_data(stream_id, bytes(view[last:]), end_stream=True)
-        return data_frames(stream_id, view[:last], frame_bytes) + h2.data_to_send()
+        h2 = self._core.h2
+        h2_private.take_window(h2, stream_id, len(view))
+        if end:
+            h2_private.end_stream(h2, stream_id)
+        return data_frames(stream_id, view, h2.max_outbound_frame_size, end=end)

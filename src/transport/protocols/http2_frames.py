@@ -24,6 +24,7 @@ MAX_CONTINUATIONS = 60
 
 _TYPE_OFFSET = 3
 _FLAG_ACK = 0x1
+_FLAG_END_STREAM = 0x1
 _FLAG_END_HEADERS = 0x4
 _GOAWAY_FIXED_BYTES = 8
 _INCREMENT_BYTES = 4
@@ -227,16 +228,17 @@ def goaway_frame(error_code: int, debug: bytes) -> bytes:
     return header + struct.pack(">LL", 0, error_code) + debug
 
 
-def data_frames(stream_id: int, data: memoryview, frame_bytes: int) -> bytes:
+def data_frames(stream_id: int, data: memoryview, frame_bytes: int, *, end: bool) -> bytes:
     """Lay out DATA frames of at most `frame_bytes` of payload each; one copy of the data in all.
 
-    None of them carries END_STREAM.
+    With `end`, the last one carries END_STREAM, and may be empty.
     """
     parts: list[Buffer] = []
-    for start in range(0, len(data), frame_bytes):
+    for start in range(0, len(data) or int(end), frame_bytes):
         piece = data[start : start + frame_bytes]
         size = len(piece)
-        parts.append(struct.pack(">BHBBL", size >> 16, size & 0xFFFF, 0, 0, stream_id))
+        flags = _FLAG_END_STREAM if end and start + size == len(data) else 0
+        parts.append(struct.pack(">BHBBL", size >> 16, size & 0xFFFF, 0, flags, stream_id))
         parts.append(piece)
     return b"".join(parts)
 
