@@ -32,7 +32,8 @@ class Call:
     early_data: bool = False
     """The caller says that a replay of this request does no harm (RFC 8470): it may be 0-RTT."""
     profile: bool = True
-    """Whether it is profiled, and counts for the estimates of the network's quality."""
+    """Whether it is profiled, and counts for the estimates of the network's quality. Otherwise the
+    kernel is asked for no figures: neither acknowledgements nor round trips are known."""
     on_progress: Callable[[Progress], None] | None = None
     on_head: Callable[[ResponseHead], None] | None = None
 

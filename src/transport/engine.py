@@ -232,6 +232,7 @@ class Engine:
                 on_progress=call.on_progress,
                 on_head=call.on_head,
                 high_performance=call.high_performance,
+                profile=call.profile,
             )
             if call.profile:
                 flight = self._quality.begin(recorder.leg, call, expects_continue=expect_continue)

@@ -42,6 +42,9 @@ class Exchange:
     """May be sent as 0-RTT data, which somebody on the way may replay (RFC 9001 §4.6, RFC 8470)."""
     high_performance: bool = True
     """Whether bulk senders may carry the body."""
+    profile: bool = True
+    """Whether anybody will look at the transport's figures and at what was acknowledged: asking for
+    them costs system calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

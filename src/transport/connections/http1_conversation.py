@@ -139,9 +139,15 @@ class Conversation:
         leg = self._exchange.recorder.leg
         leg.sent_bytes = self._writer.sent_bytes
         leg.received_bytes = self._machine.stream_totals(self._request.stream_id).received_bytes
-        leg.sample = leg.sample or tcp_sample(self._stream, self._exchange.recorder.now())
+        if leg.sample is None:
+            self._take_sample()
         self._writer.close_books()
         self._machine.forget_stream(self._request.stream_id)
+
+    def _take_sample(self) -> None:
+        recorder = self._exchange.recorder
+        if self._exchange.profile:
+            recorder.leg.sample = tcp_sample(self._stream, recorder.now())
 
     # --- the sending task ---------------------------------------------------------------------
 
@@ -238,7 +244,7 @@ class Conversation:
             case HeadReceived():
                 request.take_head(event, read_ns)
                 recorder.mark(Moment.RESPONSE_START, self._head_ns)
-                recorder.leg.sample = tcp_sample(self._stream, recorder.now())
+                self._take_sample()
                 self._may_send_body = True
             case DataReceived():
                 request.take_data(event, read_ns)

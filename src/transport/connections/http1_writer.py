@@ -75,7 +75,7 @@ class RequestWriter:
         self._wire_before = stream.wire.sent_bytes
         self._span = None if stream.stamps is None else stream.stamps.begin(self._wire_before)
         self._total_bytes = request.exchange.head.content_length
-        self._tracks_acks = True
+        self._tracks_acks = request.exchange.profile
         """Until the stream says that it cannot tell."""
         self._writing = False
         self._moved_bytes = -1

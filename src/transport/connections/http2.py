@@ -201,17 +201,20 @@ class Http2Connection(MultiplexedConnection):
 
     def _flushed(self, batch: list[OutChunk]) -> None:
         started, ended = self._stream.write_started_ns, self._stream.write_ended_ns
-        wire_bytes, acked_bytes = self._stream.wire.sent_bytes, self._acked_wire_bytes()
+        wire_bytes = self._stream.wire.sent_bytes
+        watched = any(stream.exchange.profile for stream in self.streams.values())
+        acked_bytes = self._acked_wire_bytes() if watched else None
         for chunk in batch:
             # What follows the end (WINDOW_UPDATE for a long response) is no part of the request.
             if (stream := self.streams.get(chunk.stream_id)) is None or stream.end_flushed:
                 continue
             body_bytes = stream.body_sent + chunk.body_bytes
-            stream.ledger.wrote(wire_bytes, body_bytes, end=chunk.end)
+            if stream.exchange.profile:
+                stream.ledger.wrote(wire_bytes, body_bytes, end=chunk.end)
             if chunk.end and self._stream.stamps is not None:
                 self._stream.stamps.end(self._spans[chunk.stream_id], wire_bytes)
             self.flushed(stream, body_bytes, started, ended, end=chunk.end)
-            if acked_bytes is not None:
+            if acked_bytes is not None and stream.exchange.profile:
                 _take_acks(stream, acked_bytes)
 
     async def _hear_last_words(self, error: ConnectionLost) -> None:
@@ -237,7 +240,7 @@ class Http2Connection(MultiplexedConnection):
 
     def poll_acked(self, stream: RequestStream) -> bool:
         """Ask the kernel how much of the request was acknowledged."""
-        acked_bytes = self._acked_wire_bytes()
+        acked_bytes = self._acked_wire_bytes() if stream.exchange.profile else None
         if acked_bytes is None:
             return False
         _take_acks(stream, acked_bytes)

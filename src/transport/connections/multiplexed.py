@@ -109,7 +109,7 @@ class MultiplexedConnection(Connection):
         match event:
             case HeadReceived():
                 stream.take_head(event, read_ns)
-                stream.exchange.recorder.leg.sample = self.sample()
+                self._take_sample(stream)
             case DataReceived():
                 stream.take_data(event, read_ns)
             case ResponseEnded():
@@ -242,12 +242,17 @@ class MultiplexedConnection(Connection):
         leg = stream.exchange.recorder.leg
         totals = self.machine.stream_totals(stream.stream_id)
         leg.sent_bytes, leg.received_bytes = totals.sent_bytes, totals.received_bytes
-        leg.sample = leg.sample or self.sample()
+        if leg.sample is None:
+            self._take_sample(stream)
         self.close_books(stream)
         self.machine.forget_stream(stream.stream_id)
         del self.streams[stream.stream_id]
         self.kick()
         self.stream_finished()
+
+    def _take_sample(self, stream: RequestStream) -> None:
+        if stream.exchange.profile:
+            stream.exchange.recorder.leg.sample = self.sample()
 
     # --- hooks of the driver ----------------------------------------------------------------
 
