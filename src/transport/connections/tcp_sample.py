@@ -6,9 +6,15 @@ from ..net.stream import ByteStream
 from ..profile.kernel import TcpInfo
 from ..profile.moments import Ns, TransportSample
 
+#: net/ipv4/tcp.c, tcp_init_sock: what the kernel's minimum starts with. Its other figures start with 0.
+_NO_MIN_RTT_US = 0xFFFF_FFFF
+
 
 def tcp_sample(stream: ByteStream, at: Ns) -> TransportSample:
-    """What is known of the stream now, `at` on the recorder's clock; None where nobody can tell."""
+    """What is known of the stream now, `at` on the recorder's clock; None where nobody can tell.
+
+    What the kernel has not measured yet is None, too, and not the figure it begins with.
+    """
     wire = stream.wire
     info = stream.tcp_info()
     if info is None:
@@ -17,14 +23,14 @@ def tcp_sample(stream: ByteStream, at: Ns) -> TransportSample:
         )
     return TransportSample(
         at=at,
-        rtt_ms=_ms(info.rtt_us),
-        min_rtt_ms=_ms(info.min_rtt_us),
-        rtt_var_ms=_ms(info.rtt_var_us),
+        rtt_ms=_ms(info.rtt_us or None),
+        min_rtt_ms=None if info.min_rtt_us == _NO_MIN_RTT_US else _ms(info.min_rtt_us),
+        rtt_var_ms=_ms(info.rtt_var_us) if info.rtt_us else None,
         congestion_window_bytes=_congestion_window_bytes(info),
         bytes_in_flight=_in_flight_bytes(stream.unacked_bytes(), info),
         retransmitted_packets=info.total_retransmits,
         retransmitted_bytes=info.bytes_retransmitted,
-        delivery_rate_bytes_per_s=info.delivery_rate_bytes_per_s,
+        delivery_rate_bytes_per_s=info.delivery_rate_bytes_per_s or None,
         busy_ms=_ms(info.busy_us),
         receive_window_limited_ms=_ms(info.receive_window_limited_us),
         send_buffer_limited_ms=_ms(info.send_buffer_limited_us),
