@@ -6,7 +6,7 @@ from ..net.stream import ByteStream
 from ..profile.kernel import TcpInfo
 from ..profile.moments import Ns, TransportSample
 
-#: net/ipv4/tcp.c, tcp_init_sock: what the kernel's minimum starts with. Its other figures start with 0.
+#: net/ipv4/tcp.c, tcp_init_sock: what the kernel's minimum begins with; the others begin with 0.
 _NO_MIN_RTT_US = 0xFFFF_FFFF
 
 
