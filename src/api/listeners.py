@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .quiet import call_quietly
+from ..transport.errors import UsageError
+from .quiet import call_quietly, refuse_coroutines
 
 Event = dict[str, Any]
 """A plain object of the original APIs; which keys it has is the dialect's business."""
@@ -31,7 +32,14 @@ class Listeners:
         self._last: Event | None = None
 
     def add(self, listener: Listener) -> Callable[[], None] | None:
-        """Add a function; when events have passed already, return a job that tells it the last."""
+        """Add a function; when events have passed already, return a job that tells it the last.
+
+        Raises:
+            UsageError: it cannot be called, or would have to be awaited.
+        """
+        if not callable(listener):
+            raise UsageError(f"a listener is a function, not {type(listener).__name__}")
+        refuse_coroutines(listener)
         registration = _Registration(listener)
         with self._changing:
             self._registrations = (*self._registrations, registration)

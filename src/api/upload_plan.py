@@ -23,6 +23,7 @@ from .calls import UploadOptions
 from .client_options import CertInput, ProtocolInput, VerifyInput, preference_of, refuse_proxy
 from .delivery import Callbacks
 from .listeners import Listener
+from .quiet import refuse_coroutines
 
 DEFAULT_TIMEOUT_MS = 60_000
 
@@ -111,11 +112,12 @@ def read_callbacks(given: Mapping[str, object]) -> Callbacks:
     """The functions among the options.
 
     Raises:
-        UsageError: one cannot be called.
+        UsageError: one cannot be called, or would have to be awaited.
     """
     for key in _CALLBACKS:
         if key in given and not callable(given[key]):
             raise UsageError(_complaint(key, Kind.FUNCTION, given[key]))
+        refuse_coroutines(given.get(key))
     success, fail, complete = (cast("Listener | None", given.get(key)) for key in _CALLBACKS)
     return Callbacks(success=success, fail=fail, complete=complete)
 

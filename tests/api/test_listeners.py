@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
+from typing import Any
 
 import pytest
 
 from trilane.api.listeners import Event, Listeners
+from trilane.transport.errors import UsageError
 
 
 class Log:
@@ -13,6 +16,16 @@ class Log:
 
     def listen(self, event: Event) -> None:
         self.events.append(event)
+
+
+async def later(_: Event) -> None:
+    raise AssertionError("nobody awaits a listener")
+
+
+@pytest.mark.parametrize("listener", ["print", None, later, partial(later)])
+def test_what_cannot_be_called_to_any_effect_is_refused(listener: Any) -> None:
+    with pytest.raises(UsageError):
+        Listeners().add(listener)
 
 
 def test_listeners_are_told_in_order() -> None:

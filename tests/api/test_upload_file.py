@@ -174,6 +174,8 @@ async def test_timeout(receiver: Receiver, options: dict[str, Any]) -> None:
 
 
 async def test_abort_before_it_has_begun(receiver: Receiver, options: dict[str, Any]) -> None:
+    # Should this thread not get its turn in time, the upload has begun, but not ended.
+    receiver.hold("/")
     diary = Diary()
     task = uploadFile(options, **diary.callbacks())
     task.abort()

@@ -100,6 +100,14 @@ def test_a_callback_must_be_callable(key: str) -> None:
         read_callbacks({key: "print"})
 
 
+@pytest.mark.parametrize("key", ["success", "fail", "complete"])
+def test_a_callback_that_would_have_to_be_awaited_is_refused(key: str) -> None:
+    async def later(_: object) -> None: ...
+
+    with pytest.raises(UsageError, match="it is async"):
+        read_callbacks({key: later})
+
+
 @pytest.mark.parametrize(
     ("dialect", "given", "seed"),
     [
