@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks race | small | cold | micro`."""
+"""The command line: `python -m benchmarks race | small | cold | link | micro`."""
 
 from __future__ import annotations
 
@@ -14,29 +14,22 @@ from .small import cold, small
 
 def main() -> None:
     """Measure what was asked for, print it, and keep it if told to."""
-    chosen = _parser().parse_args()
+    chosen = parser().parse_args()
     for report in _run(chosen):
         print(f"\n{report.command}: {report.settings['what']}\n\n{report.table()}")
         if chosen.save:
             print("\nwritten:", *report.save())
 
 
-def _run(chosen: Namespace) -> list[Report]:
-    if chosen.command == "micro":
-        return [micro(chosen.rounds)]
-    peers, lanes = chosen.peers.split(","), [Lane(name) for name in chosen.lanes.split(",")]
-    if chosen.command == "race":
-        return [race(peers, lanes, chosen.rounds, chosen.mebibytes)]
-    return (small if chosen.command == "small" else cold)(peers, lanes, chosen.rounds)
-
-
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> ArgumentParser:
+    """What may be asked for."""
+    arguments = ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = arguments.add_subparsers(dest="command", required=True)
     for name, text in (
         ("race", "a big file on every lane"),
         ("small", "1 KiB on a warm connection, one at a time and 64 at once"),
         ("cold", "1 KiB by a new client: what a connection costs"),
+        ("link", "a file over an emulated link (Linux, root)"),
         ("micro", "nanoseconds of trilane's own building blocks"),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -45,9 +38,39 @@ def _parser() -> ArgumentParser:
         if name != "micro":
             command.add_argument("--peers", default=",".join(PEERS), help="default all")
             command.add_argument("--lanes", default=",".join(Lane), help="default all")
-        if name == "race":
-            command.add_argument("--mebibytes", type=int, default=64, help="default 64")
-    return parser
+        if name in {"race", "link"}:
+            size = 64 if name == "race" else 8
+            command.add_argument("--mebibytes", type=int, default=size, help=f"default {size}")
+        if name == "link":
+            _add_conditions(command)
+    return arguments
+
+
+def _add_conditions(command: ArgumentParser) -> None:
+    add = command.add_argument
+    add("--megabits", type=float, default=50, help="rate of the link in Mbit/s, default 50")
+    add("--round-trip", type=float, default=50, help="its round trip in ms, default 50")
+    add("--loss", default="0,1", help="packets lost, in percent, one run each; default 0,1")
+    add("--congestion-control", default="reno", help="of TCP on both hosts; default reno")
+
+
+def _run(chosen: Namespace) -> list[Report]:
+    if chosen.command == "micro":
+        return [micro(chosen.rounds)]
+    peers, lanes = chosen.peers.split(","), [Lane(name) for name in chosen.lanes.split(",")]
+    if chosen.command == "race":
+        return [race(peers, lanes, chosen.rounds, chosen.mebibytes)]
+    if chosen.command == "link":
+        from .link import Conditions, link  # noqa: PLC0415 - only this one needs the tests' tools
+
+        conditions = Conditions(
+            megabits_per_s=chosen.megabits,
+            round_trip_ms=chosen.round_trip,
+            losses_percent=tuple(float(each) for each in chosen.loss.split(",")),
+            congestion_control=chosen.congestion_control,
+        )
+        return [link(peers, lanes, chosen.rounds, chosen.mebibytes, conditions)]
+    return (small if chosen.command == "small" else cold)(peers, lanes, chosen.rounds)
 
 
 if __name__ == "__main__":

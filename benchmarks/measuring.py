@@ -87,8 +87,13 @@ def job_for(
     )
 
 
-def interleave(series: list[Series], jobs: list[Job], rounds: int) -> None:
-    """Run every job once a round, beginning each round with another one; note what was found."""
+def interleave(
+    series: list[Series], jobs: list[Job], rounds: int, prefix: tuple[str, ...] = ()
+) -> None:
+    """Run every job once a round, beginning each round with another one; note what was found.
+
+    `prefix`: a command to run them with, such as one that enters a network namespace.
+    """
     order = list(zip(series, jobs, strict=True))
     for number in range(rounds):
         shift = number % max(1, len(order))
@@ -96,7 +101,7 @@ def interleave(series: list[Series], jobs: list[Job], rounds: int) -> None:
             if each.failure:
                 continue
             try:
-                each.rounds.append(run(job))
+                each.rounds.append(run(job, prefix))
             except RuntimeError as exc:
                 each.failure = str(exc)
 

@@ -42,6 +42,11 @@ def megabytes_per_second(byte_count: int) -> Metric:
     return lambda found: byte_count * 1e3 / found.durations_ns[0]
 
 
+def megabits_per_second(byte_count: int) -> Metric:
+    """Throughput of one upload of so many bytes, in 10^6 bits a second."""
+    return lambda found: byte_count * 8e3 / found.durations_ns[0]
+
+
 def cpu_seconds_per_gigabyte(byte_count: int) -> Metric:
     """Processor time for 10^9 bytes."""
     return lambda found: found.cpu_s * 1e9 / byte_count
