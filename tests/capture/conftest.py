@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
@@ -14,9 +13,9 @@ import pytest
 from tests.capture.scenario import LANES, Lane, Recorded, record
 from tests.link.namespaces import Namespace, namespace, require_programs, require_root
 from tests.link.servers import Site, serving
+from tests.peers.process import ahead_of_others
 
 _ROUNDS = 3
-_PRIORITY = -15
 #: What Linux keeps in a socket's send buffer otherwise, up to 4 MiB, leaves when the receiver has
 #: room: long after the system has taken it, which is what `request_end` tells. How much local
 #: buffers hide is the business of `tests/link`; here they are small, to see if the moment is true.
@@ -48,7 +47,7 @@ class Recordings:
         self._count += 1
         folder = self.folder / str(self._count)
         folder.mkdir()
-        with _ahead_of_others():
+        with ahead_of_others():
             recorded = record(self.home, self.site, folder, lanes, rounds=_ROUNDS)
         rmtree(folder)  # some hundred megabytes
         for lane in lanes:
@@ -63,18 +62,6 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recordings]
     folder = tmp_path_factory.mktemp("capture")
     with namespace("capture") as home, ExitStack() as servers:
         home.set_sysctl("net.ipv4.tcp_wmem", _SEND_BUFFER)
-        with _ahead_of_others():
+        with ahead_of_others():
             site = servers.enter_context(serving(home, folder, "127.0.0.1"))
         yield Recordings(home, site, folder)
-
-
-@contextmanager
-def _ahead_of_others() -> Iterator[None]:
-    """Let programs started in this block run before others on a busy machine, if we may."""
-    usual = os.getpriority(os.PRIO_PROCESS, 0)
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-    try:
-        yield
-    finally:
-        os.setpriority(os.PRIO_PROCESS, 0, usual)

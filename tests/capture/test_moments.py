@@ -67,13 +67,21 @@ def test_the_acknowledgement_is_seen_when_it_has_come(recordings: Recordings, la
 
 
 def wrong_acknowledgements(uploads: Sequence[Recorded]) -> Iterator[str]:
-    """QUIC tells of each acknowledgement; of TCP's the kernel must be asked."""
+    """QUIC tells of each acknowledgement that comes in time; of TCP's the kernel must be asked."""
     for upload in uploads:
-        late_ns = upload.profile.at("request_acked") - upload.wire.acked
+        seen, crossed = upload.profile.times["request_acked"], upload.wire.acked
         slack_ns = EACH_NS + excused_ns(upload)
+        if seen is None or crossed is None:
+            # Nobody waits for it once the response is complete.
+            over = upload.wire.moments["response_end"]
+            if seen is not None or (crossed is not None and crossed < over):
+                yield f"request_acked is {seen}, on the wire {crossed}, response ended at {over}"
+            continue
         poll_ns = 0 if upload.lane.protocol == "h3" else ACK_POLL_NS
-        if not -CLOCKS_NS <= late_ns <= poll_ns + slack_ns:
-            yield f"request_acked is {late_ns / MS} ms late, waited {slack_ns / MS} ms"
+        if not -CLOCKS_NS <= seen - crossed <= poll_ns + slack_ns:
+            yield f"request_acked is {(seen - crossed) / MS} ms late, excused {slack_ns / MS} ms"
+    if not any(upload.profile.times["request_acked"] for upload in uploads):
+        yield "request_acked was never seen"
 
 
 @every_lane

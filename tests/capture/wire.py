@@ -28,8 +28,8 @@ class OnWire:
     """Epoch nanoseconds, by the names of the profile; those of the connection only once."""
     sent_bytes: int
     received_bytes: int
-    acked: int
-    """When the last byte of the request was acknowledged, in epoch nanoseconds."""
+    acked: int | None
+    """When the last byte of the request was acknowledged, in epoch nanoseconds; None if never."""
     round_trip_ms: float | None
     """Smoothed, when the response began."""
 
@@ -116,18 +116,15 @@ def _quic_moments(ours: Sequence[Packet]) -> dict[str, int]:
     }
 
 
-def _tcp_acknowledged(last: Packet, theirs: Sequence[Packet]) -> int:
+def _tcp_acknowledged(last: Packet, theirs: Sequence[Packet]) -> int | None:
     end = last.numbers("tcp.seq")[0] + last.numbers("tcp.len")[0]
-    return next(packet.at for packet in theirs if packet.numbers("tcp.ack")[0] >= end)
+    return next((packet.at for packet in theirs if packet.numbers("tcp.ack")[0] >= end), None)
 
 
-def _quic_acknowledged(last: Packet, theirs: Sequence[Packet]) -> int:
+def _quic_acknowledged(last: Packet, theirs: Sequence[Packet]) -> int | None:
     number = last.numbers("quic.packet_number")[-1]
-    return next(
-        datagram.at
-        for datagram in theirs
-        if datagram.number > last.number and _acknowledges(datagram, number)
-    )
+    later = (datagram for datagram in theirs if datagram.number > last.number)
+    return next((datagram.at for datagram in later if _acknowledges(datagram, number)), None)
 
 
 def _acknowledges(datagram: Packet, number: int) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -17,6 +17,7 @@ from tests.link.emulation import SERVER_ADDRESS, Link, emulated_link
 from tests.link.servers import Site, serving
 from tests.link.shaper import Shape
 from tests.link.uploads import Job, Observation, Plan, Protocol, upload_from
+from tests.peers.process import ahead_of_others
 
 RTT_MS, RATE_MBIT, THINK_MS = 40, 10, 100
 BODY_BYTES = 1024
@@ -59,13 +60,26 @@ def compare(link: Link, site: Site, *, rounds: int) -> list[Row]:
     """Upload on every lane, on new and on used connections, with both."""
     link.shape(Shape(delay_s=RTT_MS / 2e3, rate_bytes_per_s=RATE_MBIT * 1e6 / 8))
     plan = Plan(ca=str(site.ca), jobs=[job for lane in LANES for job in _jobs(site, lane, rounds)])
-    by_curl = _by_kind(curl_uploads(link.client, plan))
-    by_trilane = _by_kind(upload_from(link.client, plan))
+    with ahead_of_others():
+        by_curl = _by_kind(curl_uploads(link.client, plan))
+        by_trilane = _by_kind(upload_from(link.client, plan))
     return [
         Row(lane, reused, name, _curl_ms(by_curl[kind], name), _our_ms(by_trilane[kind], moment))
         for kind in by_curl
         for lane, reused in [kind]
         for name, moment in FIELDS.items()
+    ]
+
+
+def smaller(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
+    """Row by row the smaller times of two comparisons."""
+    return [
+        replace(
+            row,
+            curl_ms=min(row.curl_ms, other.curl_ms),
+            trilane_ms=min(filter(None, (row.trilane_ms, other.trilane_ms)), default=None),
+        )
+        for row, other in zip(rows, others, strict=True)
     ]
 
 
