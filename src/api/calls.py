@@ -42,6 +42,9 @@ class CallOptions(TypedDict, total=False):
     browsers and WeChat do), `idempotent` or `never`."""
     follow_redirects: bool
     """Default True."""
+    insecure_redirects: bool
+    """Whether a redirect may lead from https to http, where everybody on the way can read along;
+    default False: it is a `RedirectError`."""
     early_data: bool
     """Whether it may be sent as replayable 0-RTT data (RFC 8470); default False."""
     high_performance: bool
@@ -134,6 +137,7 @@ def _call(
         expect_continue=options.get("expect_continue", False),
         retry_stale=retry_stale,
         follow_redirects=options.get("follow_redirects", True),
+        insecure_redirects=options.get("insecure_redirects", False),
         high_performance=options.get("high_performance", True),
         early_data=options.get("early_data", False),
         profile=options.get("profile", True),

@@ -116,7 +116,7 @@ class AsyncClient:
                 be left out when `files` is given.
             options: see `UploadOptions`: name, form, files, filename, content_type; headers,
                 protocol, timeout, on_progress, on_headers, expect_continue, retry_stale,
-                follow_redirects, early_data, high_performance, profile.
+                follow_redirects, insecure_redirects, early_data, high_performance, profile.
 
         Raises:
             TransportError: no response came; see `trilane.transport.errors` for the families.
@@ -142,8 +142,8 @@ class AsyncClient:
             content: the body: bytes, a `pathlib.Path`, a binary file object, or an iterator of
                 bytes; a str is refused, because it could be meant as text or as a path.
             options: see `CallOptions`: headers, protocol, timeout, on_progress, on_headers,
-                expect_continue, retry_stale, follow_redirects, early_data, high_performance,
-                profile.
+                expect_continue, retry_stale, follow_redirects, insecure_redirects, early_data,
+                high_performance, profile.
 
         Raises:
             TransportError: no response came.

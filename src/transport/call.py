@@ -27,6 +27,8 @@ class Call:
     retry_stale: RetryStale = "always"
     """Whether to resend on a fresh connection when a reused one died before any response byte."""
     follow_redirects: bool = True
+    insecure_redirects: bool = False
+    """Whether a redirect may lead from https to http."""
     high_performance: bool = True
     """Whether bulk senders may carry the body."""
     early_data: bool = False

@@ -155,8 +155,16 @@ class Engine:
         """Each leg, from redirect to redirect."""
         for hop in range(MAX_REDIRECTS + 1):
             outcome = await self._leg(call, recorder, is_redirect=hop > 0)
-            step = redirection(call.method, call.url, call.headers, outcome.head)
-            if step is None or not call.follow_redirects:
+            if not call.follow_redirects:
+                return outcome
+            step = redirection(
+                call.method,
+                call.url,
+                call.headers,
+                outcome.head,
+                may_leave_https=call.insecure_redirects,
+            )
+            if step is None:
                 return outcome
             call = _redirected(call, step)
         raise RedirectError(f"more than {MAX_REDIRECTS} redirects")

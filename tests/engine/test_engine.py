@@ -229,8 +229,10 @@ async def test_a_redirect_is_followed_with_the_body() -> None:
     assert profile.seed()["redirectStart"] == 0  # another port is another origin
 
 
-async def test_a_redirect_may_be_left_to_the_caller() -> None:
-    with scripted_server(redirecting(307, "/elsewhere")) as server:
+@pytest.mark.parametrize("location", ["/elsewhere", "ftp://127.0.0.1/", "http://:x/"])
+async def test_a_redirect_may_be_left_to_the_caller(location: str) -> None:
+    """Wherever it leads."""
+    with scripted_server(redirecting(307, location)) as server:
         async with Engine() as engine:
             outcome, _ = await send(engine, server.url(), follow_redirects=False)
 

@@ -180,6 +180,27 @@ async def test_twenty_are_followed_and_no_more(
     assert [event["errno"] for event in told] == [600008]
 
 
+async def test_https_is_left_when_that_is_allowed(
+    receiver: Endpoints, protocol: Protocol, tmp_path: Path
+) -> None:
+    target = receiver.url("http")
+    url = f"{receiver.url('https')}?redirect={quote(target)}"
+    async with trilane.AsyncClient(verify=str(receiver.ca)) as client:
+        sending = client.upload(
+            url, rewindable(tmp_path), protocol=protocol, insecure_redirects=True
+        )
+        if protocol == "h3":
+            # There is no HTTP/3 without encryption, and nothing else will do.
+            with pytest.raises(trilane.ProtocolUnavailable):
+                await sending
+            return
+        response = await sending
+
+    assert response.url == target
+    assert response.json()["method"] == "POST"
+    assert response.json()["parts"][0]["size"] == len(CONTENT)
+
+
 async def test_https_is_not_left(
     client: trilane.AsyncClient, hypercorn: Endpoints, protocol: Protocol
 ) -> None:

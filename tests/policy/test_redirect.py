@@ -65,6 +65,13 @@ def test_a_target_that_cannot_be_dialled_is_an_error(location: str) -> None:
         redirection("POST", URL, HEADERS, head(307, location))
 
 
-def test_leaving_https_is_refused() -> None:
+def test_leaving_https_is_refused_unless_allowed() -> None:
+    to_http = head(307, "http://a.example/")
     with pytest.raises(RedirectError, match="refused"):
-        redirection("POST", URL, HEADERS, head(307, "http://a.example/"))
+        redirection("POST", URL, HEADERS, to_http)
+
+    step = redirection("POST", URL, HEADERS, to_http, may_leave_https=True)
+    assert step is not None
+    assert str(step.url) == "http://a.example/"
+    # It is another origin.
+    assert "authorization" not in step.headers

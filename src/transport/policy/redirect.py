@@ -28,16 +28,18 @@ class Redirection:
     keeps_body: bool
 
 
-def redirection(method: str, url: Url, headers: Headers, head: ResponseHead) -> Redirection | None:
+def redirection(
+    method: str, url: Url, headers: Headers, head: ResponseHead, *, may_leave_https: bool = False
+) -> Redirection | None:
     """The next request, or None when the response is no redirect.
 
     Raises:
-        RedirectError: the target is no http(s) URL, or leaves https for http.
+        RedirectError: the target is no http(s) URL, or leaves https for http without being allowed.
     """
     location = head.headers.get("location")
     if head.status not in REDIRECT_STATUSES or location is None:
         return None
-    target = _target(url, location)
+    target = _target(url, location, may_leave_https=may_leave_https)
     keeps_body = not _becomes_get(method, head.status)
     dropped = frozenset[str]() if keeps_body else _BODY_FIELDS
     if target.origin != url.origin:
@@ -50,12 +52,12 @@ def redirection(method: str, url: Url, headers: Headers, head: ResponseHead) -> 
     )
 
 
-def _target(url: Url, location: str) -> Url:
+def _target(url: Url, location: str, *, may_leave_https: bool) -> Url:
     try:
         target = parse_url(urljoin(str(url), location))
     except InvalidUrl as exc:
         raise RedirectError(f"redirect to {location!r}: {exc}") from exc
-    if url.origin.secure and not target.origin.secure:
+    if url.origin.secure and not (target.origin.secure or may_leave_https):
         raise RedirectError(
             f"redirect from https to {target.origin}: refused, it would go in clear"
         )
