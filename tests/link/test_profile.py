@@ -24,8 +24,6 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 RTT_MS, RATE_MBIT = 40, 10
 RATE_BYTES_PER_S = RATE_MBIT * 1e6 / 8
 QUEUE_BYTES = 64 * 1024
-#: The largest piece of a body that is written in one go.
-PIECE_BYTES = 256 * 1024
 #: 3.2 s on the wire: two round trips of slow start, and one for the last acknowledgement, are
 #: less than 5 % of that.
 BODY_BYTES = 4_000_000
@@ -79,8 +77,7 @@ def check_what_buffers_hid(seen: Observation) -> None:
     hidden_bytes = seen.body_sent_bytes - (seen.acked_when_sent_bytes or 0)
     hidden_s = seen.between_s("request_end", "request_acked")
     assert hidden_s > RTT_MS / 1e3
-    # A piece counts as acknowledged when the whole of it is.
-    assert hidden_s > 0.95 * (hidden_bytes - PIECE_BYTES) / RATE_BYTES_PER_S
+    assert hidden_s > 0.95 * hidden_bytes / RATE_BYTES_PER_S
     assert hidden_s < 1.1 * hidden_bytes / RATE_BYTES_PER_S + RTT_MS / 1e3
 
 
@@ -141,8 +138,9 @@ def test_the_kernel_tells_when_bytes_left_and_arrived(
     on_the_way_s = long.between_s("last_byte_sent", "last_byte_acked")
     assert 0.9 * RTT_MS / 1e3 < on_the_way_s < 1.3 * RTT_MS / 1e3 + queue_s
     assert short.socket_reused
+    # The peer sends its ACK with the response, or 40 ms later (Linux) when that takes longer.
     on_the_way_s = short.between_s("last_byte_sent", "last_byte_acked")
-    assert on_the_way_s == pytest.approx(RTT_MS / 1e3, rel=0.3)
+    assert 0.9 * RTT_MS / 1e3 < on_the_way_s < 1.3 * RTT_MS / 1e3 + 0.04
     for each in (long, short):
         assert each.between_s("request_start", "first_byte_sent") == pytest.approx(0, abs=0.01)
         assert each.at("request_acked") == each.at("last_byte_acked")

@@ -10,6 +10,7 @@ from ..body import BodyReader, FileRangeReader
 from ..buffers import Buffer
 from ..errors import SourceSizeChanged
 from ..net.stream import ByteStream
+from ..net.transmit_stamps import SentSpan
 from ..profile.moments import Ns
 from ..protocols.http1 import SEND_BUFFER_BYTES, Http1Machine
 from .kernel_moments import enter_stamps
@@ -73,7 +74,9 @@ class RequestWriter:
         self._request = request
         self._accepted_before = stream.accepted_bytes
         self._wire_before = stream.wire.sent_bytes
-        self._span = None if stream.stamps is None else stream.stamps.begin(self._wire_before)
+        self._span: SentSpan | None = None
+        if stream.stamps is not None and request.exchange.profile:
+            self._span = stream.stamps.begin(self._wire_before)
         self._total_bytes = request.exchange.head.content_length
         self._tracks_acks = request.exchange.profile
         """Until the stream says that it cannot tell."""
@@ -123,15 +126,9 @@ class RequestWriter:
     def poll_acked(self) -> bool:
         """Look how much is acknowledged; True while it is worth looking again."""
         ledger = self._request.ledger
-        if not self._tracks_acks or ledger.finished:
-            return False
-        unacked_bytes = self._stream.unacked_bytes()
-        if unacked_bytes is None:
-            self._tracks_acks = False
-            return False
-        if ledger.acknowledged(self._stream.wire.sent_bytes - unacked_bytes):
+        if self._look():
             self._request.acked(ledger.acked_body_bytes, ledger.finished)
-        return self._request.end_flushed and not ledger.finished
+        return self._tracks_acks and self._request.end_flushed and not ledger.finished
 
     def moved_at_s(self, now_s: float) -> float:
         """When a write in progress was last seen to move; now, when nothing waits for the peer.
@@ -143,6 +140,17 @@ class RequestWriter:
         if not self._writing or moved_bytes != self._moved_bytes:
             self._moved_bytes, self._moved_at_s = moved_bytes, now_s
         return self._moved_at_s
+
+    def _look(self) -> bool:
+        """Ask the kernel how much is acknowledged; True when that told news."""
+        ledger = self._request.ledger
+        if not self._tracks_acks or ledger.finished:
+            return False
+        unacked_bytes = self._stream.unacked_bytes()
+        if unacked_bytes is None:
+            self._tracks_acks = False
+            return False
+        return ledger.acknowledged(self._stream.wire.sent_bytes - unacked_bytes)
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -225,11 +233,14 @@ class RequestWriter:
         if end and self._span is not None and stream.stamps is not None:
             stream.stamps.end(self._span, stream.wire.sent_bytes)
         body_sent = self._request.body_sent + body_bytes
-        # What was sent is told first: nothing is acknowledged before it was sent.
-        self._request.took(body_sent, stream.write_started_ns, stream.write_ended_ns, end=end)
+        ledger = self._request.ledger
         if self._tracks_acks:
-            self._request.ledger.wrote(stream.wire.sent_bytes, body_sent, end=end)
-            self.poll_acked()
+            ledger.wrote(stream.wire.sent_bytes, body_sent, end=end)
+        acked_bytes = ledger.acked_body_bytes if self._look() else None
+        times = stream.write_started_ns, stream.write_ended_ns
+        self._request.took(body_sent, *times, end=end, acked_bytes=acked_bytes)
+        if acked_bytes is not None:
+            self._request.acked(acked_bytes, ledger.finished)
 
 
 def ended_early(declared_bytes: int, actual_bytes: int) -> SourceSizeChanged:

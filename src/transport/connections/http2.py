@@ -195,27 +195,34 @@ class Http2Connection(MultiplexedConnection):
 
     def _begin_write(self, stream: RequestStream) -> None:
         stamps = self._stream.stamps
-        if stamps is not None and not stream.write_begun:
+        if stamps is not None and stream.exchange.profile and not stream.write_begun:
             self._spans[stream.stream_id] = stamps.begin(self._stream.wire.sent_bytes)
         stream.write_begun = True
 
     def _flushed(self, batch: list[OutChunk]) -> None:
-        started, ended = self._stream.write_started_ns, self._stream.write_ended_ns
-        wire_bytes = self._stream.wire.sent_bytes
         watched = any(stream.exchange.profile for stream in self.streams.values())
         acked_bytes = self._acked_wire_bytes() if watched else None
         for chunk in batch:
+            stream = self.streams.get(chunk.stream_id)
             # What follows the end (WINDOW_UPDATE for a long response) is no part of the request.
-            if (stream := self.streams.get(chunk.stream_id)) is None or stream.end_flushed:
-                continue
-            body_bytes = stream.body_sent + chunk.body_bytes
-            if stream.exchange.profile:
-                stream.ledger.wrote(wire_bytes, body_bytes, end=chunk.end)
-            if chunk.end and self._stream.stamps is not None:
-                self._stream.stamps.end(self._spans[chunk.stream_id], wire_bytes)
-            self.flushed(stream, body_bytes, started, ended, end=chunk.end)
-            if acked_bytes is not None and stream.exchange.profile:
-                _take_acks(stream, acked_bytes)
+            if stream is not None and not stream.end_flushed:
+                self._account(stream, chunk, acked_bytes)
+
+    def _account(self, stream: RequestStream, chunk: OutChunk, acked_bytes: int | None) -> None:
+        """Note that a chunk of a request was written, and what is acknowledged by now."""
+        wire, ledger = self._stream, stream.ledger
+        body_bytes, news = stream.body_sent + chunk.body_bytes, None
+        if stream.exchange.profile:
+            ledger.wrote(wire.wire.sent_bytes, body_bytes, end=chunk.end)
+            if acked_bytes is not None and ledger.acknowledged(acked_bytes):
+                news = ledger.acked_body_bytes
+        span = self._spans.get(chunk.stream_id) if chunk.end else None
+        if span is not None and wire.stamps is not None:
+            wire.stamps.end(span, wire.wire.sent_bytes)
+        times = wire.write_started_ns, wire.write_ended_ns
+        self.flushed(stream, body_bytes, *times, end=chunk.end, acked_bytes=news)
+        if news is not None:
+            stream.acked(news, ledger.finished)
 
     async def _hear_last_words(self, error: ConnectionLost) -> None:
         """Nothing can be written any more; leave the reader a moment for what has arrived."""

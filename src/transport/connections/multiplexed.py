@@ -127,7 +127,14 @@ class MultiplexedConnection(Connection):
                 pass  # StreamWritable: waking up is all there is to it
 
     def flushed(
-        self, stream: RequestStream, body_bytes: int, started: Ns, ended: Ns, *, end: bool
+        self,
+        stream: RequestStream,
+        body_bytes: int,
+        started: Ns,
+        ended: Ns,
+        *,
+        end: bool,
+        acked_bytes: int | None = None,
     ) -> None:
         """The operating system took this stream's bytes: its head, and the body up to here.
 
@@ -137,8 +144,9 @@ class MultiplexedConnection(Connection):
             started: just before the syscall that took the first of the new bytes.
             ended: just after the syscall that took the last of them.
             end: the end of the request was among them.
+            acked_bytes: body bytes acknowledged by then, if there is news of it.
         """
-        stream.took(body_bytes, started, ended, end=end)
+        stream.took(body_bytes, started, ended, end=end, acked_bytes=acked_bytes)
         stream.wake()
 
     def fail_all(self, error: TransportError) -> None:

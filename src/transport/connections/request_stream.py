@@ -145,14 +145,22 @@ class RequestStream:
             self.ended = True
             self.exchange.recorder.mark(Moment.RESPONSE_END, read_ns)
 
-    def took(self, body_bytes: int, started: Ns, ended: Ns, *, end: bool) -> None:
-        """The operating system took the request up to `body_bytes` of its body."""
+    def took(
+        self, body_bytes: int, started: Ns, ended: Ns, *, end: bool, acked_bytes: int | None = None
+    ) -> None:
+        """The operating system took the request up to `body_bytes` of its body.
+
+        `acked_bytes`, if there is news of it, is how much of the body was acknowledged by then.
+        """
         recorder = self.exchange.recorder
         if not self._started:
             self._started = True
             recorder.mark(Moment.REQUEST_START, started)
         recorder.mark(Moment.REQUEST_END, ended)
         advanced = body_bytes > self.body_sent
+        if acked_bytes is not None:
+            advanced |= acked_bytes > (recorder.leg.body_acked_bytes or 0)
+            recorder.leg.body_acked_bytes = acked_bytes
         self.body_sent = recorder.leg.body_sent_bytes = body_bytes
         if end:
             self.end_flushed = recorder.leg.upload_complete = True
