@@ -22,10 +22,16 @@ def make_pair(certificates: Certificates) -> MakePair:
     """Makes pairs whose handshake is complete."""
 
     def make(
-        *, conditions: LinkConditions | None = None, seed: int = 1, **machine_changes: object
+        *,
+        conditions: LinkConditions | None = None,
+        seed: int = 1,
+        client: dict[str, object] | None = None,
+        server: dict[str, object] | None = None,
+        **machine_changes: object,
     ) -> Pair:
-        machine = make_machine(client_configuration(certificates), **machine_changes)
-        pair = Pair(machine, ServerSide(certificates.server), conditions, seed)
+        configuration = client_configuration(certificates, **(client or {}))
+        machine = make_machine(configuration, **machine_changes)
+        pair = Pair(machine, ServerSide(certificates.server, **(server or {})), conditions, seed)  # type: ignore[arg-type]
         pair.connect()
         pair.run(lambda: machine.handshake_complete)
         return pair

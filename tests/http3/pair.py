@@ -28,6 +28,7 @@ CLIENT = ("192.0.2.1", 40000)
 SERVER = ("192.0.2.2", 443)
 
 OK = [(b":status", b"200")]
+CLOCK_STEP_S = 1e-9
 
 
 def upload_head(length: int | None, *, method: str = "POST", path: str = "/upload") -> RequestHead:
@@ -60,10 +61,14 @@ class ServerSide:
         tickets: dict[bytes, SessionTicket] | None = None,
         alpn: str = "h3",
         max_stream_data: int = 1 << 20,
+        max_data: int = 1 << 20,
         ask_certificate: bool = False,
     ) -> None:
         self.configuration = QuicConfiguration(
-            is_client=False, alpn_protocols=[alpn], max_stream_data=max_stream_data
+            is_client=False,
+            alpn_protocols=[alpn],
+            max_data=max_data,
+            max_stream_data=max_stream_data,
         )
         self.configuration.load_cert_chain(identity.cert, identity.key)
         self.requests: dict[int, Received] = {}
@@ -194,6 +199,7 @@ class Pair:
         self.steps = 0
         self.events: list[Event] = []
         self.datagram_sizes: list[int] = []
+        self.trains = 0
         self.each_step: Callable[[], None] = lambda: None
         """Called in every step, before anything is sent."""
         self.alarm_s: float | None = None
@@ -218,7 +224,8 @@ class Pair:
         self._flush()
         next_s = self._next_s()
         assert next_s is not None, "nothing will ever happen again"
-        self.now_s = max(self.now_s, next_s)
+        # A clock never stands still: what is due now, but for a rounding, is due then.
+        self.now_s = max(self.now_s + CLOCK_STEP_S, next_s)
         for delivery in self.link.deliver(self.now_s):
             if delivery.destination == SERVER:
                 self.server.receive(delivery.data, delivery.source, self.now_s)
@@ -232,6 +239,11 @@ class Pair:
         for datagram in self.machine.transmit(self.now_s):
             self.datagram_sizes.append(len(datagram.data))
             self.link.send(datagram.data, CLIENT, datagram.address, self.now_s)
+        while (train := self.machine.next_train(self.now_s)) is not None:
+            self.trains += 1
+            for data in train.datagrams():
+                self.datagram_sizes.append(len(data))
+                self.link.send(data, CLIENT, train.address, self.now_s)
         if self.server.started:
             for data, address in self.server.quic.datagrams_to_send(self.now_s):
                 self.link.send(data, SERVER, address, self.now_s)

@@ -3,41 +3,55 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import pytest
 from aioquic.h3.connection import H3Connection, H3Stream
 from aioquic.quic import recovery
+from aioquic.quic.congestion.cubic import CubicCongestionControl
+from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import QuicConnection, QuicConnectionId
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
-from aioquic.quic.stream import QuicStream
+from aioquic.quic.stream import QuicStream, QuicStreamSender
+from aioquic.tls import Epoch
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.http3.conftest import MakePair
 from tests.http3.pair import SERVER, client_configuration, make_machine
 from tests.peers.certificates import Certificates
 from trilane.transport.protocols import aioquic_private as private
+from trilane.transport.protocols.aioquic_trains import TrainPacket
 from trilane.transport.protocols.aioquic_window import Pacer
 
 CONNECTION = (
+    "_ack_eliciting_sent_since_receipt",
+    "_close_at",
     "_close_event",
+    "_close_pending",
     "_cryptos",
     "_handshake_confirmed",
     "_idle_timeout",
     "_loss",
     "_max_datagram_size",
+    "_network_paths",
     "_pacing_at",
     "_packet_number",
     "_peer_cid",
+    "_probe_pending",
     "_quic_logger",
     "_remote_max_data",
     "_remote_max_data_used",
     "_remote_max_stream_data_bidi_remote",
     "_remote_max_streams_bidi",
     "_spaces",
+    "_spin_bit",
     "_state",
     "_streams",
     "_streams_queue",
 )
 SENDER = (
+    "_acked",
+    "_buffer",
     "_buffer_fin",
     "_buffer_start",
     "_buffer_stop",
@@ -52,6 +66,7 @@ LOSS = (
     "_on_packets_lost",
     "_pacer",
     "_pto_count",
+    "_time_of_last_sent_ack_eliciting_packet",
 )
 
 
@@ -123,6 +138,52 @@ def test_loss_recovery_tells_us_of_acknowledgements() -> None:
     assert source.count("self._cc.on_rtt_measurement(now=now, rtt=latest_rtt)") == 1
     assert "latest_rtt = now - largest_sent_time" in source
     assert "if largest_acked == largest_newly_acked and is_ack_eliciting:" in source
+
+
+def test_a_sender_uses_its_buffer_as_ours_can_be_used() -> None:
+    source = inspect.getsource(QuicStreamSender)
+    uses = {line.strip() for line in source.splitlines() if re.search(r"self\._buffer\b", line)}
+    assert uses == {
+        "self._buffer = bytearray()",
+        "self._buffer[start - self._buffer_start : stop - self._buffer_start]",
+        "del self._buffer[:size]",
+        "self._buffer += data",
+    }
+
+
+def test_a_stream_that_is_blocked_sends_no_data_but_its_reset() -> None:
+    source = inspect.getsource(QuicConnection._write_application)
+    blocked = source.index("elif not stream.is_blocked and not stream.sender.buffer_is_empty:")
+    assert source.index("if stream.sender.reset_pending:") < blocked
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        recovery.QuicPacketRecovery,
+        CubicCongestionControl,
+        RenoCongestionControl,
+        private._Counting,
+    ],
+)
+def test_what_is_looked_at_in_a_sent_packet(place: type) -> None:
+    # One that looks at more needs more of the records of trains.
+    known = set(TrainPacket.__slots__) | set(vars(TrainPacket))
+    looked_at = set(re.findall(r"\bpacket\.(\w+)", inspect.getsource(place)))
+    assert looked_at
+    assert looked_at <= known
+
+
+def test_keys_are_where_we_look(make_pair: MakePair) -> None:
+    crypto = make_pair().machine.quic._cryptos[Epoch.ONE_RTT]
+    aead, protection = crypto.send.aead, crypto.send.hp
+    assert crypto._update_key_requested is False
+    assert "trigger" in inspect.signature(crypto._update_key).parameters
+    assert aead is not None
+    assert isinstance(aead._aead, AESGCM)
+    assert isinstance(aead._iv, int)
+    assert protection is not None
+    assert len(protection._encryptor.update(bytes(32))) == 32
 
 
 def test_the_http3_layer_calls_what_we_override() -> None:

@@ -11,6 +11,7 @@ import anyio
 from tests.http3.pair import ServerSide
 from tests.http3.udp_server import background
 from tests.peers.certificates import Certificates, Identity
+from trilane.transport.body import Body
 from trilane.transport.config import Limits, QuicOptions, Timeouts, TlsOptions
 from trilane.transport.connections.exchange import Exchange, Progress
 from trilane.transport.connections.http3 import Http3Connection
@@ -64,13 +65,14 @@ class BytesReader:
 
 def make_exchange(
     url: str,
-    body: BytesBody | None = None,
+    body: Body | None = None,
     *,
     method: str = "POST",
     headers: dict[str, str] | None = None,
     timeouts: Timeouts | None = None,
     limits: Limits | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    high_performance: bool = True,
 ) -> Exchange:
     recorder = Recorder()
     recorder.begin_leg(url)
@@ -86,6 +88,7 @@ def make_exchange(
         timeouts=timeouts or Timeouts(),
         limits=limits or Limits(),
         on_progress=on_progress,
+        high_performance=high_performance,
     )
 
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import anyio
 
+from ..body import BodyReader
 from ..errors import ClientClosed
 from ..profile.moments import ConnectionFacts, Ns, TransportSample
 from ..protocols.events import (
     BodyAcked,
+    BodyUnreadable,
     ConnectionTerminated,
     Event,
     GoAwayReceived,
@@ -20,6 +22,7 @@ from ..protocols.http3 import Http3Machine, Sent
 from ..protocols.http3_close import CloseKind
 from .connection import ConnectionState
 from .exchange import Exchange, RawResponse
+from .http3_body import BulkBody, is_bulk
 from .http3_errors import connection_error, handshake_error
 from .multiplexed import MultiplexedConnection
 from .quic_link import QuicLink
@@ -121,8 +124,16 @@ class Http3Connection(MultiplexedConnection):
                 self.stream_finished()
             case HandshakeCompleted():
                 self._complete_facts()
+            case BodyUnreadable():
+                self._unreadable(event)
             case _:
                 self.dispatch(event, at)
+
+    def _unreadable(self, event: BodyUnreadable) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is not None:
+            stream.fail(event.error)
+            stream.wake()
 
     def _terminated(self) -> None:
         self._state = ConnectionState.CLOSED
@@ -150,7 +161,23 @@ class Http3Connection(MultiplexedConnection):
         for sent in progress:
             stream = self.streams.get(sent.stream_id)
             if stream is not None:
+                stream.exchange.recorder.leg.high_performance |= sent.in_trains
                 self.flushed(stream, sent.body_bytes, started, ended, end=sent.end)
+
+    # --- the body ---------------------------------------------------------------------------
+
+    def send_head(self, exchange: Exchange, *, end: bool) -> int:
+        """Begin a request and return its stream id."""
+        return self.machine.send_head(exchange.head, end=end, bulk=is_bulk(exchange))
+
+    async def queue_body(self, stream: RequestStream, reader: BodyReader) -> None:
+        """Queue the whole body, long ranges of files by name only."""
+        if not is_bulk(stream.exchange):
+            await super().queue_body(stream, reader)
+            return
+        buffer = self.turn_buffer(stream)
+        body = BulkBody(self.machine, stream, reader, self.wait_writable)
+        await body.queue(lambda: self.queue_read(stream, reader, buffer))
 
     # --- hooks ------------------------------------------------------------------------------
 

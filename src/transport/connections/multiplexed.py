@@ -163,11 +163,15 @@ class MultiplexedConnection(Connection):
     def _open(self, exchange: Exchange, *, has_body: bool) -> RequestStream:
         if self.state is not ConnectionState.OPEN or self.machine.available_streams <= 0:
             raise ConnectionLost("the connection takes no more requests", retryable=True)
-        stream_id = self.machine.send_head(exchange.head, end=not has_body)
+        stream_id = self.send_head(exchange, end=not has_body)
         stream = RequestStream(stream_id, exchange, has_body=has_body)
         self.streams[stream_id] = stream
         self.kick()
         return stream
+
+    def send_head(self, exchange: Exchange, *, end: bool) -> int:
+        """Begin a request and return its stream id."""
+        return self.machine.send_head(exchange.head, end=end)
 
     async def _upload(self, stream: RequestStream, body: Body, reader: BodyReader) -> None:
         # A short body of known length is read without waiting for anyone: no task needed.
@@ -181,21 +185,37 @@ class MultiplexedConnection(Connection):
 
     async def _send_body(self, stream: RequestStream, reader: BodyReader) -> None:
         """Queue the whole body, then wait until the operating system has taken it."""
-        total = stream.exchange.head.content_length
-        longest = self.longest_turn_bytes
-        buffer = memoryview(bytearray(longest if total is None else min(longest, total)))
         try:
+            await self.queue_body(stream, reader)
             while not stream.sending_over:
-                turn_bytes = longest if len(self.streams) == 1 else TURN_BYTES
-                count = await reader.readinto(buffer[:turn_bytes])
-                if not await self._queue(stream, buffer[:count], last=count == 0):
-                    break
-                await checkpoint()
-            while not stream.sending_over:
-                await self._wait_writable(stream)
+                await self.wait_writable(stream)
         except TransportError as error:
             stream.fail(error)
             stream.wake()
+
+    async def queue_body(self, stream: RequestStream, reader: BodyReader) -> None:
+        """Queue the whole body, unless it is stopped before its end."""
+        buffer = self.turn_buffer(stream)
+        while not stream.sending_over:
+            if not await self.queue_read(stream, reader, buffer):
+                break
+
+    def turn_buffer(self, stream: RequestStream) -> memoryview:
+        """A buffer for one turn of a request."""
+        total = stream.exchange.head.content_length
+        longest = self.longest_turn_bytes
+        return memoryview(bytearray(longest if total is None else min(longest, total)))
+
+    async def queue_read(
+        self, stream: RequestStream, reader: BodyReader, buffer: memoryview
+    ) -> bool:
+        """Read one turn's bytes and queue them; False once the end is queued."""
+        turn_bytes = self.longest_turn_bytes if len(self.streams) == 1 else TURN_BYTES
+        count = await reader.readinto(buffer[:turn_bytes])
+        if not await self._queue(stream, buffer[:count], last=count == 0):
+            return False
+        await checkpoint()
+        return True
 
     async def _queue(self, stream: RequestStream, data: memoryview, *, last: bool) -> bool:
         """Queue one turn's bytes as the budget allows; False once the end is queued."""
@@ -206,7 +226,7 @@ class MultiplexedConnection(Connection):
             # The budget is asked after every wait: the peer may have shrunk its window meanwhile.
             budget = self.machine.send_budget(stream.stream_id)
             if budget <= 0 and data:
-                await self._wait_writable(stream)
+                await self.wait_writable(stream)
                 continue
             piece, data = data[:budget], data[budget:]
             stream.body_queued += len(piece)
@@ -218,7 +238,8 @@ class MultiplexedConnection(Connection):
                 return False
         return True
 
-    async def _wait_writable(self, stream: RequestStream) -> None:
+    async def wait_writable(self, stream: RequestStream) -> None:
+        """Wait until something happened to a request that cannot queue more of its body."""
         idle_s = LINGER_S if stream.ended else stream.exchange.timeouts.write_idle_s
         if idle_s is None:
             await stream.changed.wait()

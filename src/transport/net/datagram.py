@@ -24,6 +24,7 @@ from typing import Protocol
 
 import anyio
 
+from ..buffers import Buffer
 from ..errors import ConnectionLost
 from .kernel_clock import SO_TIMESTAMPNS, ClockPair, stamp_of
 
@@ -74,6 +75,40 @@ class Outgoing(Protocol):
     def address(self) -> Address:
         """Where it goes."""
         ...
+
+
+class OutgoingTrain(Protocol):
+    """Datagrams of one size, side by side in one buffer; the last one may be smaller."""
+
+    @property
+    def data(self) -> memoryview:
+        """All of them."""
+        ...
+
+    @property
+    def datagram_bytes(self) -> int:
+        """Size of each."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many they are; no more than one segmented send can hold."""
+        ...
+
+    @property
+    def address(self) -> Address:
+        """Where they go."""
+        ...
+
+    def datagrams(self) -> list[bytes]:
+        """Copies, one by one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Single:
+    data: bytes
+    address: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +193,25 @@ class DatagramSocket:
             rest = self.send_nowait(rest)
         self.write_started_ns = started
 
+    async def send_train(self, train: OutgoingTrain) -> None:
+        """Give a train to the operating system, in one call if it can; otherwise as `send`."""
+        self.write_started_ns = started = time.monotonic_ns()
+        while self._segmentation or train.count == 1:
+            before = time.monotonic_ns()
+            sent = self._send_segments(
+                [train.data], train.datagram_bytes, train.count, train.address
+            )
+            if sent:
+                self.on_departure(sent, before)
+                self.write_started_ns = started
+                return
+            if sent is None:
+                try:
+                    await anyio.wait_writable(self._socket)
+                except _CLOSED as exc:
+                    raise ConnectionLost("the socket was closed") from exc
+        await self.send([_Single(data, train.address) for data in train.datagrams()])
+
     def send_nowait(self, datagrams: Sequence[Outgoing]) -> Sequence[Outgoing]:
         """Send what the socket takes without waiting, and return the rest; see `send`."""
         self.write_started_ns = time.monotonic_ns()
@@ -222,23 +276,29 @@ class DatagramSocket:
 
     def _send_run(self, run: Sequence[Outgoing]) -> int | None:
         """Send a run; how many of it are done with, or None when the socket is full."""
+        data = [item.data for item in run]
+        return self._send_segments(data, len(data[0]), len(data), run[0].address)
+
+    def _send_segments(
+        self, data: Sequence[Buffer], segment_bytes: int, count: int, address: Address
+    ) -> int | None:
+        """Send datagrams that lie one after the other; see `_send_run`."""
         control = []
-        if len(run) > 1:
-            size = _SEGMENT_SIZE.pack(len(run[0].data))
-            control = [(_SOL_UDP, _UDP_SEGMENT, size)]
+        if count > 1:
+            control = [(_SOL_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(segment_bytes))]
         try:
-            sent = self._sendmsg([item.data for item in run], control, run[0].address)
+            sent = self._sendmsg(data, control, address)
         except BlockingIOError:
             return None
         except OSError as exc:
-            return self._refused(exc, run)
+            return self._refused(exc, count, address)
         self.write_ended_ns = time.monotonic_ns()
-        self.counters.sent_datagrams += len(run)
+        self.counters.sent_datagrams += count
         self.counters.sent_bytes += sent
-        return len(run)
+        return count
 
     def _sendmsg(
-        self, data: list[bytes], control: list[tuple[int, int, bytes]], address: Address
+        self, data: Sequence[Buffer], control: list[tuple[int, int, bytes]], address: Address
     ) -> int:
         try:
             return self._socket.sendmsg(data, control, 0, address)
@@ -250,17 +310,17 @@ class DatagramSocket:
                 raise
             return self._socket.sendmsg(data, control, 0, address)
 
-    def _refused(self, exc: OSError, run: Sequence[Outgoing]) -> int:
+    def _refused(self, exc: OSError, count: int, address: Address) -> int:
         """What a failed send means; how many datagrams to skip."""
-        if len(run) > 1 and exc.errno in _SEGMENTATION_REFUSED:
+        if count > 1 and exc.errno in _SEGMENTATION_REFUSED:
             self._segmentation = False
             return 0
         if exc.errno == errno.EMSGSIZE:
-            self._errors.append(PathError(errno.EMSGSIZE, run[0].address))
-            return len(run)
+            self._errors.append(PathError(errno.EMSGSIZE, address))
+            return count
         if exc.errno in _DROPPED:
-            return len(run)
-        raise ConnectionLost(f"cannot send to {run[0].address[0]}: {exc.strerror}") from exc
+            return count
+        raise ConnectionLost(f"cannot send to {address[0]}: {exc.strerror}") from exc
 
     # --- receiving ----------------------------------------------------------------------------
 

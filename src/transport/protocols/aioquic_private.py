@@ -86,6 +86,8 @@ class _Counting(UsedWindow):
 
     def set_datagram_bytes(self, size_bytes: int) -> None:
         self._max_datagram_size = size_bytes
+        # RFC 9002 §7.2: the minimum window is two datagrams; one that held none would never grow.
+        self.congestion_window = max(self.congestion_window, 2 * size_bytes)
 
     def _count_retransmitted(self, packets: list[QuicSentPacket]) -> None:
         # Packets of the handshake also "expire" when their keys are discarded: nothing is resent.
@@ -444,6 +446,11 @@ def _counts(quic: QuicConnection) -> _Counting:
 def pto_count(quic: QuicConnection) -> int:
     """Probe timeouts since the peer last acknowledged anything."""
     return quic._loss._pto_count
+
+
+def datagram_bytes(quic: QuicConnection) -> int:
+    """Size of the datagrams that are built."""
+    return quic._max_datagram_size
 
 
 def set_datagram_bytes(quic: QuicConnection, size_bytes: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import SourceError
 from ..message import Headers, ResponseHead
 
 
@@ -92,6 +93,14 @@ class BodyAcked:
 
 
 @dataclass(frozen=True, slots=True)
+class BodyUnreadable:
+    """Bytes of a file could not be read when they were to be sent; the stream was reset."""
+
+    stream_id: int
+    error: SourceError
+
+
+@dataclass(frozen=True, slots=True)
 class GoAwayReceived:
     """The peer takes no new requests on this connection (RFC 9113 §6.8, RFC 9114 §5.2)."""
 
@@ -145,6 +154,7 @@ Event = (
     | SendingStopped
     | StreamWritable
     | BodyAcked
+    | BodyUnreadable
     | GoAwayReceived
     | StreamLimitChanged
     | PingAcked

@@ -28,14 +28,17 @@ from ..errors import InvalidHeader
 from ..facts import TlsFacts
 from ..message import RequestHead
 from . import aioquic_private as private
+from .bulk_quic import BulkSender
+from .bulk_train import Train
 from .events import (
+    BodyUnreadable,
     ConnectionTerminated,
     Event,
     HandshakeCompleted,
     StreamLimitChanged,
 )
 from .fields import request_fields
-from .http3_buffer import report_progress, room_for
+from .http3_buffer import range_room_for, report_progress, room_for
 from .http3_close import FORGOTTEN, CloseCause, CloseKind, explain
 from .http3_frames import H3_NO_ERROR, H3_REQUEST_CANCELLED, data_frame_header
 from .http3_limits import note_limit
@@ -43,6 +46,7 @@ from .http3_receiver import Http3Receiver
 from .http3_stream import RequestStream
 from .machine import Address, Datagram, StreamTotals
 from .send_limits import LimitClock, LimitTimes
+from .stream_content import RangeSource, SourceRange
 
 #: Probe timeouts in a row that make full-sized datagrams suspect (RFC 8899 §4.3, a black hole).
 BLACK_HOLE_PTOS = 3
@@ -61,6 +65,8 @@ class Sent:
     """Body bytes in all."""
     end: bool
     """The end of the request was among them."""
+    in_trains: bool = False
+    """Trains of the bulk sender carried bytes of it, at any time."""
 
 
 class Http3Machine:
@@ -111,6 +117,7 @@ class Http3Machine:
         self._may_grow = True
         self._head_limit_bytes = response_head_bytes
         self._key_since_packet = 0
+        self._bulk = BulkSender(self.quic)
         self._limits = LimitClock()
         self._leaving_packet = 0
         """The first packet of the last `transmit` that has not left, as far as was told."""
@@ -147,8 +154,13 @@ class Http3Machine:
         begun = self.quic.get_next_available_stream_id() // 4
         return max(0, private.max_request_streams(self.quic) - begun)
 
-    def send_head(self, head: RequestHead, *, end: bool) -> int:
+    def send_head(self, head: RequestHead, *, end: bool, bulk: bool = False) -> int:
         """Begin a request and return its stream id.
+
+        Args:
+            head: the request's head.
+            end: no body follows.
+            bulk: the bulk sender is to carry the body, whose length is known.
 
         Raises:
             InvalidHeader: a header field is too large for QPACK.
@@ -166,6 +178,8 @@ class Http3Machine:
         stream = self._streams[stream_id] = RequestStream(stream_id, head, sender, end=end)
         if not end and stream.body_length:
             self._send_frame_header(stream, stream.body_length)
+            if bulk:
+                stream.bulk = self._bulk.begin(stream_id)
         return stream_id
 
     def send_budget(self, stream_id: int) -> int:
@@ -184,15 +198,28 @@ class Http3Machine:
         if not self._can_send(stream):
             return
         stream.end_queued = end
-        length = len(data)
-        announced = stream.body_length
-        after = stream.body.body_bytes + length
-        if announced is not None and (after > announced or (end and after < announced)):
-            raise RuntimeError("the body differs in length from what the request announced")
-        if length and announced is None:
-            self._send_frame_header(stream, length)
-        stream.body.add(stream.sender.queued_offset, length)
+        self._announce(stream, len(data), end=end)
         self.quic.send_stream_data(stream_id, bytes(data), end)
+
+    def range_budget(self, stream_id: int) -> int:
+        """Bytes of a file that may be passed to `send_range` now; 0 without the bulk sender.
+
+        It rises when datagrams are sent.
+        """
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None or not self._can_send(stream) else range_room_for(stream)
+
+    def send_range(self, stream_id: int, source: RangeSource, offset: int, length: int) -> None:
+        """Queue body bytes of a file, at most `range_budget`, that are read when they are sent.
+
+        The source is kept until they are acknowledged or given up, and read again for what is
+        lost. The end of a body is queued by `send_body`. Dropped when the sending was stopped.
+        """
+        stream = self._streams[stream_id]
+        if stream.bulk is None or not self._can_send(stream):
+            return
+        self._announce(stream, length, end=False)
+        stream.bulk.append(SourceRange(source, offset, length))
 
     def reset_stream(self, stream_id: int, *, response_complete: bool = False) -> None:
         """Give the stream up: RESET_STREAM, and STOP_SENDING while the peer may still send."""
@@ -263,9 +290,25 @@ class Http3Machine:
         with self._guarded():
             self._update_keys()
             self._leaving_packet = private.next_packet_number(self.quic)
-            ready = private.datagrams_to_send(self.quic, now_s)
+            with self._bulk.beside_aioquic():
+                ready = private.datagrams_to_send(self.quic, now_s)
             note_limit(self._limits, self.quic, self._streams.values(), now_s)
         return [Datagram(data, address) for data, address in ready]
+
+    def next_train(self, now_s: float) -> Train | None:
+        """Take the next train of the bulk sender, to be sent before the machine is called again.
+
+        After `transmit`; None when there is nothing more to send now.
+        """
+        if self._receiver is None or self._broken:
+            return None
+        train: Train | None = None
+        with self._guarded():
+            train = self._bulk.next_train(now_s)
+            if train is None:
+                self._sweep()
+                note_limit(self._limits, self.quic, self._streams.values(), now_s)
+        return train
 
     def departed(self, datagram_count: int, at_s: float) -> None:
         """Say when the operating system got the next datagrams of the last `transmit`.
@@ -285,7 +328,9 @@ class Http3Machine:
             end = stream.end_queued and stream.sender.end_sent
             if offset > stream.reported_offset or (end and not stream.end_reported):
                 stream.reported_offset, stream.end_reported = offset, end
-                progress.append(Sent(stream.stream_id, stream.body.within(offset), end))
+                in_trains = stream.bulk is not None and stream.bulk.carried_bytes > 0
+                body_bytes = stream.body.within(offset)
+                progress.append(Sent(stream.stream_id, body_bytes, end, in_trains))
         return progress
 
     def next_timer_s(self) -> float | None:
@@ -362,10 +407,28 @@ class Http3Machine:
         )
 
     def finish(self) -> None:
-        """Write what diagnostics are still to be written; the connection is not used any more."""
+        """Write out diagnostics and let go of files; the connection is not used any more."""
         private.end_qlog(self.quic)
+        self._bulk.close()
 
     # --- inside -------------------------------------------------------------------------------
+
+    def _announce(self, stream: RequestStream, length: int, *, end: bool) -> None:
+        """Account for body bytes that are about to be queued, and frame them if need be."""
+        announced = stream.body_length
+        after = stream.body.body_bytes + length
+        if announced is not None and (after > announced or (end and after < announced)):
+            raise RuntimeError("the body differs in length from what the request announced")
+        if length and announced is None:
+            self._send_frame_header(stream, length)
+        stream.body.add(stream.sender.queued_offset, length)
+
+    def _sweep(self) -> None:
+        """Let the bulk sender forget what is over, and give up what it cannot read."""
+        for stream_id, error in self._bulk.sweep():
+            self._pending.append(BodyUnreadable(stream_id, error))
+            if self._receiver is not None:
+                self._receiver.abandon(stream_id, H3_REQUEST_CANCELLED)
 
     def _send_frame_header(self, stream: RequestStream, length: int) -> None:
         self.quic.send_stream_data(stream.stream_id, data_frame_header(length))
@@ -388,6 +451,7 @@ class Http3Machine:
         for stream in self._streams.values():
             report_progress(stream, room_for(stream, len(self._streams)), events)
         with self._guarded():
+            self._sweep()
             while (event := self.quic.next_event()) is not None:
                 events.extend(self._translate(event, now_s))
             self._watch_connection(events)

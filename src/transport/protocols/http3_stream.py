@@ -10,6 +10,7 @@ from aioquic.h3.events import HeadersReceived as H3Headers
 
 from ..message import Headers, RequestHead, ResponseHead
 from .aioquic_private import SendHalf
+from .aioquic_trains import BulkStream
 from .events import DataReceived, Event, HeadReceived, InterimReceived, ResponseEnded
 from .fields import LengthCheck, MalformedResponse, headers_from, response_head
 from .http3_frames import HEADERS, FrameReader
@@ -70,6 +71,7 @@ class RequestStream:
         "acked_offset",
         "body",
         "body_length",
+        "bulk",
         "end_acked",
         "end_queued",
         "end_reported",
@@ -85,6 +87,8 @@ class RequestStream:
     def __init__(self, stream_id: int, head: RequestHead, sender: SendHalf, *, end: bool) -> None:
         self.stream_id = stream_id
         self.sender = sender
+        self.bulk: BulkStream | None = None
+        """What holds the content, when the bulk sender carries the body."""
         self.body = BodyMap()
         self.body_length = head.content_length
         self.end_queued = end
@@ -104,6 +108,11 @@ class RequestStream:
         self._frames = FrameReader()
         self._head_sizes: list[int] = []
         self._unreported_bytes = 0
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes that take memory: not yet sent, or sent and not yet acknowledged."""
+        return self.sender.buffered_bytes if self.bulk is None else self.bulk.content.kept_bytes
 
     def take_bytes(self, data: bytes, limit_bytes: int) -> None:
         """Count stream bytes before they are parsed.

@@ -1,0 +1,225 @@
+"""Trains and aioquic: what may be sent now, with which keys, and the books kept of it.
+
+Part of `aioquic_private`: the private names of aioquic that the bulk sender needs, with the same
+canary test. A packet of a train is entered into aioquic's packet space like one of its own, so loss
+detection, congestion control, pacing, timers and acknowledgements are aioquic's.
+"""
+
+# ruff: noqa: SLF001  -- private names are what this module is for
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from aioquic.quic.connection import QuicConnection, QuicConnectionState
+from aioquic.quic.packet import QuicPacketType
+from aioquic.quic.packet_builder import QuicDeliveryHandler, QuicDeliveryState, QuicSentPacket
+from aioquic.quic.stream import QuicStream
+from aioquic.tls import Epoch
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from .aioquic_window import Pacer
+from .bulk_train import MOST_BYTES, MOST_PACKETS, PacketKeys, Plan, data_per_packet
+from .machine import Address
+from .stream_content import SourceRange, StreamContent
+
+#: aioquic's own packets carry two bytes of their number, which tell 32 768 packets in flight apart
+#: (RFC 9000 §17.1).
+_MOST_IN_FLIGHT = 1 << 14
+
+
+class TrainPacket:
+    """The record of a sent packet, as lean as aioquic can do with."""
+
+    __slots__ = ("delivery_handlers", "packet_number", "sent_bytes", "sent_time")
+
+    epoch = Epoch.ONE_RTT
+    in_flight = True
+    is_ack_eliciting = True
+    is_crypto_packet = False
+    packet_type = QuicPacketType.ONE_RTT
+
+    def __init__(
+        self,
+        packet_number: int,
+        sent_time: float,
+        sent_bytes: int,
+        delivery_handlers: list[tuple[QuicDeliveryHandler, tuple[int, int, bool]]],
+    ) -> None:
+        self.packet_number = packet_number
+        self.sent_time = sent_time
+        self.sent_bytes = sent_bytes
+        self.delivery_handlers = delivery_handlers
+
+
+class BulkStream:
+    """A request's stream whose content is kept by us and not by aioquic."""
+
+    __slots__ = ("_sender", "_stream", "carried_bytes", "content", "stream_id")
+
+    def __init__(self, stream: QuicStream, stream_id: int) -> None:
+        """Take over a stream of which nothing was sent yet."""
+        self.stream_id = stream_id
+        self.content = StreamContent(bytes(stream.sender._buffer))
+        self.carried_bytes = 0
+        """Stream bytes that trains carried, those sent again included."""
+        self._stream = stream
+        self._sender = stream.sender
+        self._sender._buffer = cast("bytearray", self.content)
+
+    @property
+    def over(self) -> bool:
+        """Nothing of it will be sent any more: it was reset, or all of it was acknowledged."""
+        return self._sender.is_finished or self._sender._reset_error_code is not None
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes queued that were never sent."""
+        return self._sender._buffer_stop - self._sender.highest_offset
+
+    def append(self, added: SourceRange) -> None:
+        """Queue bytes of a file."""
+        # aioquic asks for the length, and appends to its buffer, which is ours.
+        self._sender.write(cast("bytes", added))
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Keep aioquic from sending its data meanwhile; resets and the bare end it may send."""
+        if len(self._sender._pending) == 0 or self._stream.is_blocked:
+            yield
+            return
+        self._stream.is_blocked = True
+        try:
+            yield
+        finally:
+            self._stream.is_blocked = False
+
+    def next_plan(self, quic: QuicConnection, packets: int) -> Plan | None:
+        """What so many packets can carry next, within the peer's limits (RFC 9000 §4.1)."""
+        sender = self._sender
+        if self.over or self._stream.is_blocked or len(sender._pending) == 0:
+            return None
+        first = sender._pending[0]
+        credit = quic._remote_max_data - quic._remote_max_data_used
+        limit = min(sender.highest_offset + credit, self._stream.max_stream_data_remote)
+        size, cid = quic._max_datagram_size, quic._peer_cid.cid
+        furthest = min(first.stop, first.start + packets * size, limit)
+        share = data_per_packet(size, cid, self.stream_id, furthest)
+        stop = min(furthest, first.start + packets * share)
+        if stop <= first.start:
+            return None
+        # Where offsets become longer, `stop` may lie below that while `furthest` does not.
+        share = data_per_packet(size, cid, self.stream_id, stop)
+        fin = stop == sender._buffer_fin
+        return Plan(self.stream_id, first.start, stop, fin=fin, share=share)
+
+    def sent(self, quic: QuicConnection, plan: Plan) -> None:
+        """Note that a train has carried it."""
+        sender = self._sender
+        sender._pending.subtract(plan.start, plan.stop)
+        if plan.fin:
+            sender._pending_eof = False
+        if plan.stop > sender.highest_offset:
+            quic._remote_max_data_used += plan.stop - sender.highest_offset
+            sender.highest_offset = plan.stop
+        self.carried_bytes += plan.stop - plan.start
+
+    def delivered(self, state: QuicDeliveryState, start: int, stop: int, fin: bool) -> None:
+        """A packet was acknowledged or lost; aioquic calls it."""
+        sender = self._sender
+        in_order = state is QuicDeliveryState.ACKED and start == sender._buffer_start
+        if in_order and not fin and not len(sender._acked) and not self.over:
+            # The common case of what follows, at a tenth of its cost.
+            sender._buffer_start = stop
+            self.content.release(stop)
+        else:
+            sender.on_data_delivery(state, start, stop, fin)
+
+
+def take_over(quic: QuicConnection, stream_id: int) -> BulkStream:
+    """Keep a stream's content ourselves; before anything of it is sent."""
+    return BulkStream(quic._streams[stream_id], stream_id)
+
+
+def may_send_trains(quic: QuicConnection) -> bool:
+    """Whether trains can be sent: not in a handshake, on an unvalidated path or as a probe.
+
+    A qlog is written by aioquic, so with one it sends everything; and AES it must be.
+    """
+    return (
+        quic._handshake_confirmed
+        and quic._state is QuicConnectionState.CONNECTED
+        and not quic._close_pending
+        and not quic._probe_pending
+        and quic._quic_logger is None
+        and quic._network_paths[0].is_validated
+        and _cipher(quic) is not None
+    )
+
+
+def packet_keys(quic: QuicConnection) -> PacketKeys:
+    """The keys of the next packet; carries out a key update that was asked for."""
+    pair = quic._cryptos[Epoch.ONE_RTT]
+    if pair._update_key_requested:
+        pair._update_key("local_update")
+    cipher, protection, aead = _cipher(quic), pair.send.hp, pair.send.aead
+    if cipher is None or protection is None or aead is None:
+        raise RuntimeError("no train may be sent")
+    bits = quic._spin_bit << 5 | pair.key_phase << 2
+    return PacketKeys(cipher, aead._iv, protection._encryptor, bits)
+
+
+def _cipher(quic: QuicConnection) -> AESGCM | None:
+    aead = quic._cryptos[Epoch.ONE_RTT].send.aead
+    return aead._aead if aead is not None and isinstance(aead._aead, AESGCM) else None
+
+
+def destination(quic: QuicConnection) -> tuple[Address, bytes]:
+    """Where packets go, and the connection id they carry."""
+    return quic._network_paths[0].addr, quic._peer_cid.cid
+
+
+def train_room(quic: QuicConnection, now_s: float) -> int:
+    """Packets that may be sent now; when the pacer holds them back, aioquic's timer knows."""
+    size = quic._max_datagram_size
+    loss = quic._loss
+    space = quic._spaces[Epoch.ONE_RTT]
+    window = (loss.congestion_window - loss.bytes_in_flight) // size
+    numbers = space.largest_acked_packet + _MOST_IN_FLIGHT - quic._packet_number
+    if window <= 0 or numbers <= 0:
+        return 0
+    paced = cast("Pacer", loss._pacer).room(now_s)
+    if paced <= 0:
+        quic._pacing_at = loss._pacer.next_send_time(now_s)
+    return min(window, numbers, paced, MOST_PACKETS, MOST_BYTES // size)
+
+
+def register(quic: QuicConnection, stream: BulkStream, plan: Plan, now_s: float) -> int:
+    """Enter the packets of a stream's train into the books of aioquic; how many they are."""
+    share, overhead = plan.share, quic._max_datagram_size - plan.share
+    space, first = quic._spaces[Epoch.ONE_RTT], quic._packet_number
+    number, delivered = first, stream.delivered
+    for start in range(plan.start, plan.stop, share):
+        stop = min(start + share, plan.stop)
+        handlers = [(delivered, (start, stop, plan.fin and stop == plan.stop))]
+        packet = TrainPacket(number, now_s, stop - start + overhead, handlers)
+        space.sent_packets[number] = cast("QuicSentPacket", packet)
+        number += 1
+    count = number - first
+    total = plan.stop - plan.start + count * overhead
+    space.ack_eliciting_in_flight += count
+    quic._packet_number = number
+    quic._network_paths[0].bytes_sent += total
+    quic._loss._time_of_last_sent_ack_eliciting_packet = now_s
+    # The controllers look at a packet's size and time only.
+    whole = cast("QuicSentPacket", TrainPacket(first, now_s, total, []))
+    quic._loss._cc.on_packet_sent(packet=whole)
+    cast("Pacer", quic._loss._pacer).spend(count)
+    if not quic._ack_eliciting_sent_since_receipt:
+        # RFC 9000 §10.1: the first packet that asks for an answer restarts the idle timer.
+        quic._close_at = now_s + quic._idle_timeout()
+        quic._ack_eliciting_sent_since_receipt = True
+    stream.sent(quic, plan)
+    return count
