@@ -29,6 +29,7 @@ from .policy.pool import (
     DialView,
     WaiterView,
     decide,
+    next_in_line,
     preferred,
 )
 from .policy.selection import Plan, choose
@@ -66,6 +67,11 @@ class _Pooled:
     def needs_look(self) -> bool:
         """Whether its peer may have closed it unnoticed: it lies idle after it was used."""
         return self.used and self.leases == 0
+
+    @property
+    def room(self) -> int:
+        """How many more requests may be given to it."""
+        return self.connection.active_requests + self.connection.available_requests - self.leases
 
     def lease(self) -> Lease:
         """Give it to one more request."""
@@ -176,7 +182,12 @@ class Pool:
         if pooled is not None:
             pooled.leases -= 1
             pooled.idle_since_s = self._clock_s()
-        if self._waiters or lease.connection.state is not ConnectionState.OPEN:
+        waiting = self._waiting()
+        if (
+            pooled is None
+            or lease.connection.state is not ConnectionState.OPEN
+            or (waiting and not self._pass_on(pooled, waiting))
+        ):
             self._settle()
 
     def add(self, origin: Origin, connection: Connection) -> None:
@@ -222,12 +233,12 @@ class Pool:
 
     def _take_at_hand(self, request: WaiterView) -> Lease | None:
         """What settling would come to when nobody waits and the preferred connection lives."""
-        if self._waiters:
+        if self._waiting():
             return None
         views = [
             self._view(pooled, usable=True)
             for pooled in self._connections.values()
-            if pooled.connection.state is ConnectionState.OPEN
+            if pooled.room > 0 and pooled.connection.state is ConnectionState.OPEN
         ]
         found = preferred(views, request, self._limits, self._clock_s())
         if found is None:
@@ -237,10 +248,24 @@ class Pool:
             return None
         return pooled.lease()
 
+    def _pass_on(self, pooled: _Pooled, waiting: list[_Waiter]) -> bool:
+        """Give a connection that has become free to whom settling would, if it can be told."""
+        if pooled.needs_look and not pooled.connection.is_alive():
+            return False
+        views = (self._waiter_view(waiter) for waiter in waiting)
+        first = next_in_line(self._view(pooled, usable=True), views)
+        if first is None:
+            return False
+        self._carry_out(Assign(first.ticket, pooled.connection.facts.connection_id))
+        return True
+
+    def _waiting(self) -> list[_Waiter]:
+        return [waiter for waiter in self._waiters.values() if not waiter.ready.is_set()]
+
     def _settle(self) -> None:
         if self._closed:
             return
-        waiting = [w for w in self._waiters.values() if not w.ready.is_set()]
+        waiting = self._waiting()
         views = [self._waiter_view(w) for w in waiting]
         dials = [DialView(origin=d.waiter.origin, plan=d.plan) for d in self._dials]
         origins = {w.origin for w in waiting}
@@ -268,13 +293,12 @@ class Pool:
 
     def _view(self, pooled: _Pooled, *, usable: bool) -> ConnectionView:
         connection = pooled.connection
-        capacity = connection.active_requests + connection.available_requests
         return ConnectionView(
             connection_id=connection.facts.connection_id,
             origin=pooled.origin,
             version=connection.version,
             offered=pooled.offered,
-            free=capacity - pooled.leases if usable else 0,
+            free=pooled.room if usable else 0,
             usable=usable,
             idle_since_s=None if pooled.leases else pooled.idle_since_s,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +17,7 @@ from trilane.transport.policy.pool import (
     Retire,
     WaiterView,
     decide,
+    next_in_line,
     preferred,
 )
 from trilane.transport.policy.selection import Plan
@@ -176,6 +179,24 @@ def test_what_is_preferred_is_what_would_be_decided(
     given = [a for a in decide(connections, [], [alone], LIMITS, 100.0) if isinstance(a, Assign)]
 
     assert given == ([] if found is None else [Assign(alone.ticket, found.connection_id)])
+
+
+@given(views, st.lists(views, unique_by=lambda c: c.connection_id, max_size=4), some_waiters)
+def test_who_is_next_in_line_is_whom_it_would_be_assigned_to(
+    freed: ConnectionView, others: list[ConnectionView], waiters: list[WaiterView]
+) -> None:
+    """The others are all taken, and it was given back a moment ago."""
+    freed = replace(freed, idle_since_s=None if freed.idle_since_s is None else 100.0)
+    taken = [
+        replace(each, free=0, idle_since_s=None)
+        for each in others
+        if each.connection_id != freed.connection_id
+    ]
+    found = next_in_line(freed, waiters)
+    actions = decide([freed, *taken], [], waiters, LIMITS, 100.0)
+    given = [action for action in actions if isinstance(action, Assign)]
+
+    assert given[:1] == ([] if found is None else [Assign(found.ticket, freed.connection_id)])
 
 
 @given(

@@ -108,6 +108,13 @@ def preferred(
     return min(fitting, key=_merit, default=None)
 
 
+def next_in_line(connection: ConnectionView, waiters: Iterable[WaiterView]) -> WaiterView | None:
+    """To whom `decide` would give a connection that alone has become free; None: ask it."""
+    if connection.free <= 0 or not connection.usable:
+        return None
+    return next((waiter for waiter in waiters if _fits(connection, waiter)), None)
+
+
 def _is_spent(connection: ConnectionView, limits: Limits, now_s: float) -> bool:
     if connection.idle_since_s is None:
         return False
