@@ -6,6 +6,8 @@ origins.
 
 from __future__ import annotations
 
+import hashlib
+import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,3 +249,23 @@ async def test_the_upload_stops_when_the_head_of_the_redirect_is_there(
     assert profile is not None
     assert [leg.status for leg in profile.legs] == [303, 200]
     assert profile.legs[0].sent_bytes < 64 << 20
+
+
+async def test_what_was_stopped_is_sent_again_from_its_beginning(
+    receiver: Endpoints, tmp_path: Path, protocol: Protocol
+) -> None:
+    path = tmp_path / "large.bin"
+    content = random.Random(8).randbytes(8 << 20)
+    path.write_bytes(content)
+    target = quote(receiver.url("https", "/target"))
+    async with trilane.AsyncClient(verify=str(receiver.ca)) as client:
+        response = await client.upload(
+            f"{receiver.url('https')}?redirect={target}&code=308&early=1", path, protocol=protocol
+        )
+
+    [part] = response.json()["parts"]
+    assert part["sha256"] == hashlib.sha256(content).hexdigest()
+    profile = response.profile
+    assert profile is not None
+    assert [leg.status for leg in profile.legs] == [308, 200]
+    assert profile.body_sent_bytes == profile.body_bytes
