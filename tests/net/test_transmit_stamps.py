@@ -19,21 +19,26 @@ from hypothesis import strategies as st
 from tests.net.support import receive_exactly
 from trilane.transport.net.kernel_clock import SO_TIMESTAMPING, ClockPair
 from trilane.transport.net.tcp import TcpStream, connect_tcp
-from trilane.transport.net.transmit_stamps import TransmitStamps
+from trilane.transport.net.transmit_stamps import TransmitStamps, _Kind
 
 MIB = 1 << 20
 
 
 @contextmanager
-def listening() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def listening(host: str = "127.0.0.1") -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, 0), family=family)
+    except OSError:
+        pytest.skip(f"this host has no {host}")
+    with listener:
         listener.settimeout(20)
         yield listener
 
 
 async def connect(listener: socket.socket) -> tuple[TcpStream, TransmitStamps, socket.socket]:
     """A stream with stamps, and the peer's blocking socket; both the caller's to close."""
-    stream = await connect_tcp(*listener.getsockname(), stamped=True)
+    stream = await connect_tcp(*listener.getsockname()[:2], stamped=True)
     peer, _ = listener.accept()
     peer.settimeout(20)
     if stream.stamps is None:
@@ -43,8 +48,9 @@ async def connect(listener: socket.socket) -> tuple[TcpStream, TransmitStamps, s
     return stream, stream.stamps, peer
 
 
-async def test_a_short_write_is_stamped_on_its_way() -> None:
-    with listening() as listener:
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_a_short_write_is_stamped_on_its_way(host: str) -> None:
+    with listening(host) as listener:
         stream, stamps, peer = await connect(listener)
         with peer:
             for size in (1, 300, 5000):
@@ -115,7 +121,37 @@ async def test_the_first_segment_goes_alone() -> None:
             piece, flags = stamps.cut(data)
             assert (len(piece), flags) == (segment_bytes, socket.MSG_EOR)
             assert stamps.cut(data) == (data, 0)
+            stamps.sealing = True
+            assert stamps.cut(data) == (data, socket.MSG_EOR)
         stream.close()
+
+
+async def test_what_follows_a_sealed_write_leaves_its_stamps_alone() -> None:
+    """The peer's window is full, so that the kernel would add the one write to the other."""
+    with listening() as listener:
+        stream, stamps, peer = await connect(listener)
+        with peer:
+            while stream.send_nowait(bytes(MIB)):
+                pass
+            stream._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * MIB)
+            spans = []
+            for sealing in (True, False):
+                stamps.sealing = sealing
+                span = stamps.begin(stream.wire.sent_bytes)
+                await stream.send(b"x" * 100)
+                stamps.end(span, stream.wire.sent_bytes)
+                spans.append(span)
+            queued_bytes = stream.wire.sent_bytes
+            await anyio.to_thread.run_sync(receive_exactly, peer, queued_bytes)
+            with anyio.fail_after(5):
+                while spans[-1].last_acked_ns is None:
+                    await anyio.sleep(0.001)
+                    stamps.drain()
+            taken = {(stamp.kind, stamp.end) for stamp in stamps._latest}
+        stream.close()
+
+    ends = (queued_bytes - 100, queued_bytes)
+    assert {(kind, end) for kind in _Kind for end in ends} <= taken
 
 
 async def test_stamps_let_a_receiver_sleep() -> None:

@@ -189,6 +189,8 @@ class Http2Connection(MultiplexedConnection):
             for chunk in chunks:
                 if (stream := self.streams.get(chunk.stream_id)) is not None:
                     self._begin_write(stream)
+            if self._stream.stamps is not None:
+                self._stream.stamps.sealing = any(chunk.end for chunk in chunks)
             data = chunks[0].data if len(chunks) == 1 else b"".join([c.data for c in chunks])
             await self._stream.send(data)
             self._flushed(chunks)

@@ -90,6 +90,9 @@ class TransmitStamps:
         self._latest: deque[_Stamp] = deque(maxlen=_LATEST)
         self._highest = 0
         self._cut = False
+        self.sealing = False
+        """What is written now ends a span, and what follows is another's: bytes that are added to a
+        segment that has not left take its stamp away."""
 
     def begin(self, start: int) -> SentSpan:
         """Watch the bytes that follow the first `start` ones of the connection."""
@@ -114,15 +117,14 @@ class TransmitStamps:
         """What to give to one system call, and its flags.
 
         A stamp is about the last byte of a call. So the first segment of a span goes alone, and
-        MSG_EOR keeps the kernel from adding to it. It is a full one: nothing else changes on the
-        wire.
+        MSG_EOR keeps the kernel from adding to it. It is as full as the write could make it:
+        nothing else changes on the wire.
         """
         if self._cut:
             self._cut = False
             segment_bytes = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
-            if 0 < segment_bytes < len(data):
-                return memoryview(data)[:segment_bytes], socket.MSG_EOR
-        return data, 0
+            return memoryview(data)[: segment_bytes or None], socket.MSG_EOR
+        return data, socket.MSG_EOR if self.sealing else 0
 
     def drain(self) -> None:
         """Take all stamps that have come; never waits."""
