@@ -118,6 +118,7 @@ class UploadRun:
 
     def _failure(self, error: BaseException) -> Ending:
         if isinstance(error, TransportError) and error.profile is None:
+            self._recorder.failed = self._recorder.now()
             error.profile = profile = fold(self._recorder)
             if profile.legs:
                 error.bytes_sent = profile.body_sent_bytes

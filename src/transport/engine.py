@@ -317,6 +317,7 @@ def _phase(recorder: Recorder) -> Phase:
 
 
 def _describe(error: TransportError, recorder: Recorder) -> None:
+    recorder.failed = recorder.now()
     if recorder.legs:
         leg = recorder.leg
         error.bytes_sent = leg.body_sent_bytes

@@ -199,6 +199,7 @@ async def test_abort_under_way(receiver: Receiver, options: dict[str, Any]) -> N
     assert diary.entries == [("fail", ABORT), ("complete", ABORT)]
     assert caught.value.bytes_sent == len(receiver.received[0].body)
     assert caught.value.profile is not None
+    assert caught.value.profile.failed is not None
 
 
 async def test_abort_from_a_listener(receiver: Receiver, options: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import trilane
 from tests.faults.faulty import LARGE_BYTES, Faulty, answer, failed_upload, patient
 from tests.peers.scripted import Peer, Script
 from trilane.transport.errors import Phase
+from trilane.transport.profile.invariants import order_violations
 
 
 def take_the_head_only(peer: Peer) -> None:
@@ -54,6 +55,8 @@ async def test_peer_that_reads_slowly_is_not_idle(faulty: Faulty) -> None:
             response = await client.upload(server.url(), bytes(size))
 
     assert response.status_code == 200
+    assert response.profile is not None
+    assert response.profile.failed is None
 
 
 async def test_peer_that_never_answers(faulty: Faulty) -> None:
@@ -62,8 +65,13 @@ async def test_peer_that_never_answers(faulty: Faulty) -> None:
             error = await failed_upload(client, server.url(), trilane.ReadTimeout)
 
     assert error.phase is Phase.WAIT
-    assert error.profile is not None
-    assert error.profile.upload_complete
+    profile = error.profile
+    assert profile is not None
+    assert profile.upload_complete
+    assert profile.request_end is not None
+    assert profile.failed is not None
+    assert profile.failed - profile.request_end >= 300_000_000
+    assert order_violations(profile) == []
 
 
 async def test_peer_that_stops_in_the_middle_of_its_answer(faulty: Faulty) -> None:

@@ -134,6 +134,23 @@ def test_a_failed_request_shows_what_it_reached() -> None:
     assert labels == ["DNS", "connect", "TLS", "send"]
 
 
+def test_a_failure_has_a_bar_from_the_last_thing_that_happened() -> None:
+    failed = record(until=Moment.REQUEST_END)
+    failed.failed = 40 * MS
+    failed.leg.error = "the peer sent no byte"
+    profile = fold(failed)
+    assert phase_bars(profile)[-1] == Bar("failed", 9 * MS, 40 * MS)
+    assert "failed after 40.0 ms: the peer sent no byte" in waterfall_text(profile, 200)
+
+
+def test_a_call_that_failed_before_it_began_shows_when() -> None:
+    waiting = Recorder(clock=lambda: 2 * MS)
+    waiting.failed = 5 * MS
+    profile = fold(waiting)
+    assert phase_bars(profile) == [Bar("failed", 2 * MS, 5 * MS)]
+    assert "failed after 3.0 ms" in waterfall_text(profile, 200)
+
+
 def test_queue_and_redirect_are_shown_when_they_took_time() -> None:
     profile = replace(profile_of(), queue_end=1 * MS, redirect_start=1 * MS, redirect_end=2 * MS)
     assert phase_bars(profile)[:2] == [

@@ -23,6 +23,7 @@ def order_violations(profile: Profile) -> list[str]:
         ["fetch_start", "request_start", "response_start", "response_head_end", "response_end"],
         ["request_end", "request_acked"],
         ["request_start", "interim_start", "response_start"],
+        ["invoke_start", "fetch_start", "failed"],
     ]
     if not profile.early_response:
         chains.append(["request_end", "response_start"])

@@ -62,6 +62,8 @@ class Profile:
     response_start: Ns | None
     response_head_end: Ns | None
     response_end: Ns | None
+    failed: Ns | None
+    """The call ended with an error; None when it has a response."""
     status: int | None
     http_version: HttpVersion | None
     peer_ip: str | None
@@ -152,6 +154,7 @@ def fold(recorder: Recorder) -> Profile:
         response_start=response_start,
         response_head_end=times[Moment.RESPONSE_HEAD_END],
         response_end=times[Moment.RESPONSE_END],
+        failed=recorder.failed,
         status=last.status,
         http_version=facts.version if facts else None,
         peer_ip=facts.peer[0] if facts else None,

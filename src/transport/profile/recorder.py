@@ -51,13 +51,15 @@ class Leg:
 class Recorder:
     """The record of one call: its own moments and its legs, oldest first."""
 
-    __slots__ = ("_clock", "invoke_start", "legs", "quality", "queue_end", "queue_start")
+    __slots__ = ("_clock", "failed", "invoke_start", "legs", "quality", "queue_end", "queue_start")
 
     def __init__(self, clock: Callable[[], Ns] = time.monotonic_ns) -> None:
         self._clock = clock
         self.invoke_start: Ns = clock()
         self.queue_start: Ns | None = None
         self.queue_end: Ns | None = None
+        self.failed: Ns | None = None
+        """When the call ended with an error."""
         self.legs: list[Leg] = []
         self.quality: QualityEstimate | None = None
         """What was known of the network when the call ended."""

@@ -34,6 +34,7 @@ _STYLES = {
     "acked": "bright_green",
     "wait": "bright_black",
     "receive": "bright_blue",
+    "failed": "red",
 }
 
 
@@ -79,7 +80,8 @@ def waterfall_text(profile: Profile, width: int = DEFAULT_WIDTH) -> str:
 def phase_bars(profile: Profile) -> list[Bar]:
     """The phases that happened, in the order of a request; a phase without both ends is left out.
 
-    On HTTP/3 the connection and its TLS are one handshake, hence one bar.
+    On HTTP/3 the connection and its TLS are one handshake, hence one bar. A failure's bar begins
+    where the last thing that is known ended: so long nothing happened.
     """
     phases = [
         ("queue", profile.queue_start, profile.queue_end),
@@ -91,11 +93,15 @@ def phase_bars(profile: Profile) -> list[Bar]:
         ("wait", profile.request_end, profile.response_start),
         ("receive", profile.response_start, profile.response_end),
     ]
-    return [
+    bars = [
         Bar(label, start, end)
         for label, start, end in phases
         if start is not None and end is not None and _happened(label, start, end)
     ]
+    if profile.failed is not None:
+        known = max([profile.invoke_start, *(bar.end_ns for bar in bars)])
+        bars.append(Bar("failed", min(known, profile.failed), profile.failed))
+    return bars
 
 
 def bar_cells(bar: Bar, origin_ns: Ns, span_ns: int, width: int) -> tuple[int, int]:
@@ -203,6 +209,10 @@ def _facts(profile: Profile) -> Iterator[str]:
         yield f"{len(profile.legs)} requests: " + ", ".join(
             f"{leg.url} {leg.status or leg.error or 'unanswered'}" for leg in profile.legs
         )
+    if profile.failed is not None:
+        lasted = duration_text(profile.failed - profile.invoke_start)
+        reason = profile.legs[-1].error if profile.legs else None
+        yield f"failed after {lasted}{f': {reason}' if reason else ''}"
     if profile.early_response:
         yield "the response began before the request had been sent"
 
