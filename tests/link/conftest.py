@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.link.emulation import SERVER_ADDRESS, Link, emulated_link
 from tests.link.namespaces import require_programs, require_root, require_tun
 from tests.link.servers import Site, serving
 from tests.link.shaper import Shape
+from tests.peers.process import ahead_of_others
 
 MakeLink = Callable[..., Link]
 
@@ -28,7 +30,11 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
 def site(wire: Link, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The receivers on the server's host."""
     require_programs(caddy="caddy")
-    with serving(wire.server, tmp_path_factory.mktemp("site"), SERVER_ADDRESS) as site:
+    with ExitStack() as servers:
+        with ahead_of_others():
+            site = servers.enter_context(
+                serving(wire.server, tmp_path_factory.mktemp("site"), SERVER_ADDRESS)
+            )
         yield site
 
 

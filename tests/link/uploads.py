@@ -21,6 +21,7 @@ import anyio
 
 import trilane
 from tests.link.namespaces import Namespace
+from tests.peers.process import ahead_of_others
 
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
@@ -108,8 +109,11 @@ class Observation:
 def upload_from(
     host: Namespace, plan: Plan, env: Mapping[str, str] | None = None
 ) -> list[Observation]:
-    """Carry out a plan in a fresh process inside a namespace."""
-    output = host.python("tests.link.uploads", json.dumps(asdict(plan)), env=env, timeout_s=110.0)
+    """Carry out a plan in a fresh process inside a namespace, ahead of other work."""
+    with ahead_of_others():
+        output = host.python(
+            "tests.link.uploads", json.dumps(asdict(plan)), env=env, timeout_s=110.0
+        )
     return [Observation(**{**answer, "job": Job(**answer["job"])}) for answer in json.loads(output)]
 
 
