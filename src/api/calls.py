@@ -21,6 +21,8 @@ from .client_options import ProtocolInput, TimeoutInput, preference_of, timeouts
 from .quiet import quiet
 from .request_headers import request_fields, upload_fields
 
+_RETRY_STALE = get_args(RetryStale)
+
 
 class CallOptions(TypedDict, total=False):
     """What every upload and request may be given by keyword."""
@@ -125,8 +127,8 @@ def _call(
     body: Body | None,
 ) -> Call:
     retry_stale = options.get("retry_stale", "always")
-    if retry_stale not in get_args(RetryStale):
-        raise UsageError(f"retry_stale {retry_stale!r} is none of {get_args(RetryStale)}")
+    if retry_stale not in _RETRY_STALE:
+        raise UsageError(f"retry_stale {retry_stale!r} is none of {_RETRY_STALE}")
     return Call(
         method=method,
         url=url,

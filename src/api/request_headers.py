@@ -59,7 +59,7 @@ def upload_fields(given: HeaderInput | None, content_type: str) -> Headers:
             Content-Type or Referer.
     """
     fields = _completed(given, _REFUSED | _REFUSED_ON_UPLOADS)
-    return Headers([*fields.fields, ("content-type", content_type)])
+    return Headers.of((*fields.fields, ("content-type", content_type)))
 
 
 def _completed(given: HeaderInput | None, refused: dict[str, str]) -> Headers:
@@ -71,4 +71,4 @@ def _completed(given: HeaderInput | None, refused: dict[str, str]) -> Headers:
         if reason is not None:
             raise InvalidHeader(f"header {name!r} cannot be set: {reason}")
     defaults = [field for field in DEFAULT_FIELDS if field[0] not in headers]
-    return Headers([*defaults, *headers.fields])
+    return Headers.of((*defaults, *headers.fields))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Self
 from urllib.parse import quote, urlsplit
 
 import idna
@@ -34,6 +35,13 @@ class Headers(Mapping[str, str]):
     def __init__(self, fields: HeaderInput = ()) -> None:
         pairs = fields.items() if isinstance(fields, Mapping) else fields
         self._fields = tuple((str(name), str(value)) for name, value in pairs)
+
+    @classmethod
+    def of(cls, fields: tuple[tuple[str, str], ...]) -> Self:
+        """Of pairs that are known to be plain text, as they are."""
+        made = cls.__new__(cls)
+        made._fields = fields
+        return made
 
     @property
     def fields(self) -> tuple[tuple[str, str], ...]:

@@ -3,8 +3,48 @@
 from __future__ import annotations
 
 import h11
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from trilane.transport.protocols.h11_private import unparsed_bytes
+from trilane.transport.protocols.h11_private import new_request, unparsed_bytes
+
+# Bytes around which the rules turn, and any others.
+field_bytes = st.text(
+    st.sampled_from(" \t\r\n\0\x0b\x7f\x80\xff:aZ9-") | st.characters(max_codepoint=255)
+).map(lambda text: text.encode("latin-1"))
+
+
+@given(field_bytes, field_bytes)
+def test_fields_are_accepted_and_refused_as_h11_does_it(name: bytes, value: bytes) -> None:
+    fields = [(b"Host", b"a"), (name, value)]
+    try:
+        theirs = h11.Request(method="POST", target="/", headers=fields)
+    except h11.LocalProtocolError:
+        with pytest.raises(h11.LocalProtocolError):
+            new_request("POST", "/", fields)
+    else:
+        ours = new_request("POST", "/", fields)
+        assert ours == theirs
+        assert ours.headers.raw_items() == theirs.headers.raw_items()
+        assert list(ours.headers) == list(theirs.headers)
+
+
+@pytest.mark.parametrize("fields", [[], [(b"Host", b"a"), (b"host", b"a")]])
+def test_h11_still_wants_one_host(fields: list[tuple[bytes, bytes]]) -> None:
+    with pytest.raises(h11.LocalProtocolError, match="Host"):
+        new_request("GET", "/", fields)
+
+
+def test_what_the_machine_frames_itself_is_understood() -> None:
+    """Content-Length and Transfer-Encoding must mean to h11 what they say."""
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(new_request("POST", "/", [(b"Host", b"a"), (b"Content-Length", b"3")]))
+    with pytest.raises(h11.LocalProtocolError, match="Content-Length"):
+        connection.send(h11.Data(data=b"four"))
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(new_request("POST", "/", [(b"Host", b"a"), (b"Transfer-Encoding", b"chunked")]))
+    assert connection.send(h11.Data(data=b"four")) == b"4\r\nfour\r\n"
 
 
 def test_unparsed_bytes_counts_what_no_event_has_taken() -> None:

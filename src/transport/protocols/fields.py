@@ -86,7 +86,8 @@ def response_head(fields: Iterable[RawField]) -> ResponseHead:
 
 def headers_from(fields: Iterable[RawField]) -> Headers:
     """Plain fields (of a head or a trailer section) as text."""
-    return Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields])
+    text = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
+    return Headers.of(tuple(text))
 
 
 class LengthCheck:

@@ -27,7 +27,7 @@ from .events import (
     ResponseEnded,
 )
 from .fields import announces_length, headers_from
-from .h11_private import unparsed_bytes
+from .h11_private import new_request, unparsed_bytes
 from .machine import StreamTotals
 
 #: Body bytes queued at most before `transmit` must take them: one buffer of the driver.
@@ -343,19 +343,15 @@ def _h11_request(head: RequestHead, *, end: bool) -> h11.Request:
         fields.append(("Transfer-Encoding", "chunked"))
     elif announces_length(head):
         fields.append(("Content-Length", str(head.content_length)))
-    refused = _REFUSED_FIELDS.intersection(name.lower() for name in head.headers)
+    refused = _REFUSED_FIELDS.intersection([name.lower() for name, _ in head.headers.fields])
     if refused:
         raise InvalidHeader(f"the connection writes {', '.join(sorted(refused))} itself")
     try:
-        return h11.Request(
-            method=head.method,
-            target=head.url.target,
-            # RFC 9110 §5.5: white space around a value is not part of it.
-            headers=[
-                (name.encode("ascii"), value.strip(" \t").encode("latin-1"))
-                for name, value in fields
-            ],
-        )
+        # RFC 9110 §5.5: white space around a value is not part of it.
+        encoded = [
+            (name.encode("ascii"), value.strip(" \t").encode("latin-1")) for name, value in fields
+        ]
+        return new_request(head.method, head.url.target, encoded)
     except (h11.LocalProtocolError, UnicodeEncodeError) as exc:
         raise InvalidHeader(f"the request head cannot be sent in HTTP/1.1: {exc}") from exc
 
