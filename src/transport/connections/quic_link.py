@@ -214,7 +214,7 @@ class QuicLink:
     def _heed_path(self) -> None:
         for error in self.socket.take_errors():
             if error.errno == errno.EMSGSIZE:
-                self.machine.shrink_datagrams()
+                self.machine.datagram_refused(error.mtu_bytes, ipv6=":" in self.peer[0])
                 continue
             self._path_errors += 1
             if not self.machine.handshake_complete or self._path_errors >= _PATH_ERRORS_TO_DIE:

@@ -9,13 +9,18 @@ detection, congestion control, pacing, timers and acknowledgements are aioquic's
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
 from aioquic.quic.connection import QuicConnection, QuicConnectionState
-from aioquic.quic.packet import QuicPacketType
-from aioquic.quic.packet_builder import QuicDeliveryHandler, QuicDeliveryState, QuicSentPacket
+from aioquic.quic.packet import QuicFrameType, QuicPacketType
+from aioquic.quic.packet_builder import (
+    QuicDeliveryHandler,
+    QuicDeliveryState,
+    QuicPacketBuilder,
+    QuicSentPacket,
+)
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -23,6 +28,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from .aioquic_window import Pacer
 from .bulk_train import MOST_BYTES, MOST_PACKETS, PacketKeys, Plan, data_per_packet
 from .machine import Address
+from .path_mtu import PathMtu
 from .stream_content import SourceRange, StreamContent
 
 #: aioquic's own packets carry two bytes of their number, which tell 32 768 packets in flight apart
@@ -46,12 +52,23 @@ class TrainPacket:
         packet_number: int,
         sent_time: float,
         sent_bytes: int,
-        delivery_handlers: list[tuple[QuicDeliveryHandler, tuple[int, int, bool]]],
+        delivery_handlers: Sequence[tuple[QuicDeliveryHandler, tuple[int, ...]]],
     ) -> None:
         self.packet_number = packet_number
         self.sent_time = sent_time
         self.sent_bytes = sent_bytes
         self.delivery_handlers = delivery_handlers
+
+
+class ProbePacket(TrainPacket):
+    """The record of a packet that probes the path; its loss is no sign of congestion.
+
+    RFC 9000 §14.4. So congestion control does not hear of it at all; one at a time is in flight.
+    """
+
+    __slots__ = ()
+
+    in_flight = False
 
 
 class BulkStream:
@@ -223,3 +240,43 @@ def register(quic: QuicConnection, stream: BulkStream, plan: Plan, now_s: float)
         quic._ack_eliciting_sent_since_receipt = True
     stream.sent(quic, plan)
     return count
+
+
+def probe_datagram(quic: QuicConnection, path: PathMtu, size_bytes: int, now_s: float) -> bytes:
+    """Build a PING padded to a size (RFC 9000 §14.4), and tell the search what becomes of it."""
+    number = quic._packet_number
+    builder = QuicPacketBuilder(
+        host_cid=quic.host_cid,
+        peer_cid=quic._peer_cid.cid,
+        version=quic._version or 0,
+        is_client=True,
+        max_datagram_size=size_bytes,
+        packet_number=number,
+        spin_bit=quic._spin_bit,
+    )
+    builder.start_packet(QuicPacketType.ONE_RTT, quic._cryptos[Epoch.ONE_RTT])
+    builder.start_frame(QuicFrameType.PING)
+    padding = builder.remaining_buffer_space
+    builder.start_frame(QuicFrameType.PADDING).push_bytes(bytes(padding - 1))
+    (datagram,), _ = builder.flush()
+    quic._packet_number = builder.packet_number
+
+    def answered(state: QuicDeliveryState, size: int) -> None:
+        (path.arrived if state is QuicDeliveryState.ACKED else path.lost)(size)
+
+    packet = ProbePacket(number, now_s, len(datagram), [(answered, (size_bytes,))])
+    space = quic._spaces[Epoch.ONE_RTT]
+    quic._loss.on_packet_sent(packet=cast("QuicSentPacket", packet), space=space)
+    quic._network_paths[0].bytes_sent += len(datagram)
+    return datagram
+
+
+def may_probe(quic: QuicConnection) -> bool:
+    """Whether the path can be probed: established, and not while it is silent."""
+    return (
+        quic._handshake_confirmed
+        and quic._state is QuicConnectionState.CONNECTED
+        and not quic._close_pending
+        and quic._loss._pto_count == 0
+        and quic._network_paths[0].is_validated
+    )

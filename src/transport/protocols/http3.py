@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import repeat
 
 from aioquic.quic import events as quic_events
-from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.tls import SessionTicketHandler
 
@@ -28,6 +28,7 @@ from ..errors import InvalidHeader
 from ..facts import TlsFacts
 from ..message import RequestHead
 from . import aioquic_private as private
+from . import aioquic_trains as trains
 from .bulk_quic import BulkSender
 from .bulk_train import Train
 from .events import (
@@ -45,6 +46,7 @@ from .http3_limits import note_limit
 from .http3_receiver import Http3Receiver
 from .http3_stream import RequestStream
 from .machine import Address, Datagram, StreamTotals
+from .path_mtu import PathMtu
 from .send_limits import LimitClock, LimitTimes
 from .stream_content import RangeSource, SourceRange
 
@@ -52,6 +54,8 @@ from .stream_content import RangeSource, SourceRange
 BLACK_HOLE_PTOS = 3
 #: Packets sent with one key before it is updated; RFC 9001 §6.6 allows 2**23 with AES-GCM.
 KEY_UPDATE_PACKETS = 2**22
+#: Shorter bodies are not worth finding out what the path takes.
+PROBED_BODY_BYTES = 64 * 1024
 
 _ALWAYS_DUE_S = float("-inf")
 
@@ -92,7 +96,7 @@ class Http3Machine:
         Args:
             configuration: for aioquic; the congestion controller must be one of
                 `aioquic_private.COUNTING_CONTROLLERS`. The handshake uses its datagram size.
-            max_datagram_bytes: datagram size after the handshake, where peer and path take it.
+            max_datagram_bytes: no larger datagram is tried, whatever peer and path take.
             response_head_bytes: a larger response head is refused.
             on_ticket: takes TLS session tickets for later connections.
             on_token: takes address validation tokens (RFC 9000 §8.1.3) for later connections.
@@ -113,8 +117,9 @@ class Http3Machine:
         self._max_streams = 0
         self._pending: list[Event] = []
         self._broken = False
-        self._datagram_bytes = max_datagram_bytes
-        self._may_grow = True
+        self._path = PathMtu(max_datagram_bytes)
+        self._path_bounded = False
+        """The search knows what the peer takes."""
         self._head_limit_bytes = response_head_bytes
         self._key_since_packet = 0
         self._bulk = BulkSender(self.quic)
@@ -292,6 +297,7 @@ class Http3Machine:
             self._leaving_packet = private.next_packet_number(self.quic)
             with self._bulk.beside_aioquic():
                 ready = private.datagrams_to_send(self.quic, now_s)
+            ready += self._probe_path(now_s)
             note_limit(self._limits, self.quic, self._streams.values(), now_s)
         return [Datagram(data, address) for data, address in ready]
 
@@ -348,7 +354,8 @@ class Http3Machine:
             with self._guarded():
                 self.quic.handle_timer(now_s)
                 if private.pto_count(self.quic) >= BLACK_HOLE_PTOS:
-                    self.shrink_datagrams()
+                    self._path.swallowed()
+                    self._follow_path()
         return self._collect(now_s)
 
     def close(self) -> None:
@@ -366,10 +373,15 @@ class Http3Machine:
 
     # --- what the connection and its path are like ---------------------------------------------
 
-    def shrink_datagrams(self) -> None:
-        """Send nothing above 1200 bytes any more: the path refused or swallowed more."""
-        self._may_grow = False
-        private.set_datagram_bytes(self.quic, SMALLEST_MAX_DATAGRAM_SIZE)
+    def datagram_refused(self, mtu_bytes: int | None, *, ipv6: bool) -> None:
+        """This host did not send a datagram that is too large for the path.
+
+        Args:
+            mtu_bytes: the largest IP packet, if the host said so.
+            ipv6: the packets are IPv6's.
+        """
+        self._path.refused(mtu_bytes, ipv6=ipv6)
+        self._follow_path()
 
     def keep_alive(self) -> None:
         """Send a PING, so that neither side's idle timeout ends a waiting request."""
@@ -467,10 +479,28 @@ class Http3Machine:
         if allowed != self._max_streams:
             self._max_streams = allowed
             events.append(StreamLimitChanged(self.available_streams + len(self._streams)))
-        if self._may_grow and private.handshake_confirmed(self.quic):
-            self._may_grow = False
-            limit = private.max_udp_payload_bytes(self.quic)
-            private.set_datagram_bytes(self.quic, min(self._datagram_bytes, limit))
+        if not self._path_bounded and private.handshake_confirmed(self.quic):
+            self._path_bounded = True
+            self._path.bound(private.max_udp_payload_bytes(self.quic))
+        self._follow_path()
+
+    def _follow_path(self) -> None:
+        """Build datagrams of the size that is known to arrive."""
+        if self._path.size_bytes != private.datagram_bytes(self.quic):
+            private.set_datagram_bytes(self.quic, self._path.size_bytes)
+
+    def _probe_path(self, now_s: float) -> list[tuple[bytes, Address]]:
+        """A probe for larger datagrams, when there is one to send and enough to win by it."""
+        if not (self._path_bounded and trains.may_probe(self.quic)):
+            return []
+        lengths = (stream.body_length for stream in self._streams.values())
+        if not any(length is None or length >= PROBED_BODY_BYTES for length in lengths):
+            return []
+        size = self._path.next_probe(now_s)
+        if size is None:
+            return []
+        datagram = trains.probe_datagram(self.quic, self._path, size, now_s)
+        return [(datagram, trains.destination(self.quic)[0])]
 
     def _translate(self, event: quic_events.QuicEvent, now_s: float) -> list[Event]:
         if isinstance(event, quic_events.HandshakeCompleted):
