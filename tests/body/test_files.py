@@ -20,8 +20,10 @@ from trilane.transport.errors import (
     SourceUnavailable,
     UsageError,
 )
-from trilane.transport.sources import content_body, source_from
+from trilane.transport.sources import content_body, files, source_from
 from trilane.transport.sources.files import FileReader
+from trilane.transport.sources.positional import read_now
+from trilane.transport.sources.threads import run_to_end
 
 SIZE = 200_000
 
@@ -121,6 +123,28 @@ async def test_no_descriptor_is_kept_between_passes(path: Path) -> None:
     await reader.aclose()
 
     assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("at_hand_s", [0.0, 60.0])
+async def test_a_file_that_is_at_hand_is_opened_without_a_thread(
+    path: Path, monkeypatch: pytest.MonkeyPatch, at_hand_s: float
+) -> None:
+    monkeypatch.setattr(files, "_AT_HAND_S", at_hand_s)
+    with path.open("rb") as file:
+        is_at_hand = read_now(file.fileno(), [memoryview(bytearray(1))], 0) is not None
+    source = await source_from(path)
+    threads = 0
+
+    async def counted(call: Callable[[], int], **options: Callable[[int], object]) -> int:
+        nonlocal threads
+        threads += 1
+        return await run_to_end(call, **options)
+
+    monkeypatch.setattr(files, "run_to_end", counted)
+    reader = await source.open()
+    await reader.aclose()
+
+    assert threads == (0 if is_at_hand and at_hand_s else 1)
 
 
 async def test_a_file_that_vanished_or_turned_into_a_fifo_is_noticed_at_the_next_pass(
