@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
@@ -13,7 +12,6 @@ import pytest
 from tests.capture.scenario import LANES, Lane, Recorded, record
 from tests.link.namespaces import Namespace, namespace, require_programs, require_root
 from tests.link.servers import Site, serving
-from tests.peers.process import ahead_of_others
 
 _ROUNDS = 3
 #: What Linux keeps in a socket's send buffer otherwise, up to 4 MiB, leaves when the receiver has
@@ -47,8 +45,7 @@ class Recordings:
         self._count += 1
         folder = self.folder / str(self._count)
         folder.mkdir()
-        with ahead_of_others():
-            recorded = record(self.home, self.site, folder, lanes, rounds=_ROUNDS)
+        recorded = record(self.home, self.site, folder, lanes, rounds=_ROUNDS)
         rmtree(folder)  # some hundred megabytes
         for lane in lanes:
             self.taken[lane] = [each for each in recorded if each.lane is lane]
@@ -60,8 +57,6 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recordings]
     require_root()
     require_programs(caddy="caddy", dumpcap="wireshark-common", tshark="tshark")
     folder = tmp_path_factory.mktemp("capture")
-    with namespace("capture") as home, ExitStack() as servers:
+    with namespace("capture") as home, serving(home, folder, "127.0.0.1") as site:
         home.set_sysctl("net.ipv4.tcp_wmem", _SEND_BUFFER)
-        with ahead_of_others():
-            site = servers.enter_context(serving(home, folder, "127.0.0.1"))
         yield Recordings(home, site, folder)

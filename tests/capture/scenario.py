@@ -14,6 +14,7 @@ from tests.capture.wire import OnWire, uploads_on_wire
 from tests.link.namespaces import Namespace
 from tests.link.servers import HTTP_PORT, HTTPS_PORT, Site
 from tests.link.uploads import Job, Observation, Plan, Protocol, upload_from
+from tests.peers.process import ahead_of_others
 
 MIB = 1 << 20
 SMALL_BYTES, BIG_BYTES = 1024, 16 * MIB
@@ -69,6 +70,8 @@ def record(
 ) -> list[Recorded]:
     """Upload, record, and read the recording; each lane on both event loops.
 
+    On trio the kernel is asked for its own moments, too.
+
     Args:
         home: where the receivers run and the uploads are made.
         site: the receivers.
@@ -82,8 +85,14 @@ def record(
     with recording(home, file, " or ".join(f"port {port}" for port in SERVER_PORTS)):
         for backend in ("asyncio", "trio"):
             jobs = [(lane, job) for lane in lanes for job in _jobs(lane, backend, site, rounds)]
-            plan = Plan(ca=str(site.ca), jobs=[job for _, job in jobs], backend=backend)
-            seen = upload_from(home, plan, env={"SSLKEYLOGFILE": str(keys)})
+            plan = Plan(
+                ca=str(site.ca),
+                jobs=[job for _, job in jobs],
+                backend=backend,
+                kernel_timestamps=backend == "trio",
+            )
+            with ahead_of_others():
+                seen = upload_from(home, plan, env={"SSLKEYLOGFILE": str(keys)})
             observed += zip((lane for lane, _ in jobs), seen, strict=True)
     connections = _connections(observed)
     decoded = decode(

@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 MS = 1_000_000
 #: How far a moment may be from the wire's: at the median of a lane's uploads, and in each of them.
 MEDIAN_NS, EACH_NS = 2 * MS, 5 * MS
+#: Both come from the kernel: nothing that a program does can lie between them.
+KERNEL_NS = MS // 2
 #: Who has no CPU cannot look at the clock: waiting for one excuses this much at most.
 EXCUSED_NS = 20 * MS
 #: Two readings of two clocks stand between a moment of the profile and the wire's.
@@ -82,6 +84,20 @@ def wrong_acknowledgements(uploads: Sequence[Recorded]) -> Iterator[str]:
             yield f"request_acked is {(seen - crossed) / MS} ms late, excused {slack_ns / MS} ms"
     if not any(upload.profile.times["request_acked"] for upload in uploads):
         yield "request_acked was never seen"
+
+
+@pytest.mark.parametrize("lane", [lane for lane in LANES if lane.protocol != "h3"])
+def test_the_kernel_tells_what_the_wire_shows(recordings: Recordings, lane: Lane) -> None:
+    asked = [each for each in recordings.of(lane) if each.profile.times["first_byte_sent"]]
+    assert len(asked) == len(recordings.of(lane)) // 2
+    for upload in asked:
+        on_wire = {
+            "first_byte_sent": upload.wire.moments["request_start"],
+            "last_byte_sent": upload.wire.moments["request_end"],
+            "last_byte_acked": upload.wire.acked,
+        }
+        for name, at in on_wire.items():
+            assert upload.profile.at(name) == pytest.approx(at, abs=KERNEL_NS), name
 
 
 @every_lane
