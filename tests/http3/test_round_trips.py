@@ -68,6 +68,8 @@ def test_the_handshakes_samples_count_until_there_are_better_ones() -> None:
     trips.sample(1, built_s=0.0, read_s=0.040, ack_delay_s=None)
     assert trips.smoothed_s == pytest.approx(0.047)
 
+    trips.sample(2, built_s=0.0, read_s=0.055, ack_delay_s=0)
+    assert trips.smoothed_s == pytest.approx(0.048)
     trips.sample(2, built_s=0.0, read_s=0.043, ack_delay_s=0.002)
     assert trips.smoothed_s == pytest.approx(0.041)
     assert trips.variation_s == pytest.approx(0.0205)

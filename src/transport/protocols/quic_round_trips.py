@@ -9,9 +9,10 @@ Who built a packet does not matter: packets are known by their numbers.
 
 Two things differ from §5.3, which is about timers. An endpoint answers the first flight of a
 handshake only after its public-key arithmetic: milliseconds that it does not state as a delay. So
-the first sample whose delay is stated begins the average anew, instead of moving it by an eighth.
-And a stated delay that would bring a sample below the smallest one is taken off as far as that
-one, not left in it altogether: the smallest of few samples is not the smallest possible.
+the first sample whose delay is stated and that is below the average begins it anew, instead of
+moving it by an eighth. And a stated delay that would bring a sample below the smallest one is taken
+off as far as that one, not left in it altogether: the smallest of few samples is not the smallest
+possible.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class RoundTrips:
         self.arrived_s: float | None = None
         """When the datagram in hand arrived; None when only its reading is known."""
         self._rough = True
-        """No sample had a stated delay yet."""
+        """The handshake's samples are still in the average."""
         self._first_packets: list[int] = []
         """The first packet number of each departure, ascending."""
         self._left_s: list[float] = []
@@ -79,14 +80,15 @@ class RoundTrips:
         self._average(max(latest_s - (ack_delay_s or 0.0), smallest_s), ack_delay_s)
 
     def _average(self, adjusted_s: float, ack_delay_s: float | None) -> None:
-        first = self._rough and ack_delay_s is not None
-        self._rough = self._rough and not first
-        if first or self.smoothed_s is None or self.variation_s is None:
+        smoothed_s, variation_s = self.smoothed_s, self.variation_s
+        better = self._rough and ack_delay_s is not None and adjusted_s < (smoothed_s or 0.0)
+        if smoothed_s is None or variation_s is None or better:
+            self._rough = ack_delay_s is None
             self.smoothed_s, self.variation_s = adjusted_s, adjusted_s / 2
             return
-        deviation_s = abs(self.smoothed_s - adjusted_s)
-        self.variation_s = 3 / 4 * self.variation_s + 1 / 4 * deviation_s
-        self.smoothed_s = 7 / 8 * self.smoothed_s + 1 / 8 * adjusted_s
+        deviation_s = abs(smoothed_s - adjusted_s)
+        self.variation_s = 3 / 4 * variation_s + 1 / 4 * deviation_s
+        self.smoothed_s = 7 / 8 * smoothed_s + 1 / 8 * adjusted_s
 
     def _sent_s(self, packet: int, built_s: float) -> float:
         departure = bisect_right(self._first_packets, packet) - 1
