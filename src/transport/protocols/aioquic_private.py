@@ -33,6 +33,7 @@ from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch, ExtensionType
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from .aioquic_trains import acknowledge
 from .aioquic_window import Pacer, UsedWindow
 from .fields import MalformedResponse
 from .quic_round_trips import RoundTrips
@@ -101,10 +102,9 @@ class _CountingCubic(_Counting, CubicCongestionControl):
         super().set_datagram_bytes(size_bytes)
         self.additive_increase_factor = size_bytes
 
-    def on_kept(self, packet: QuicSentPacket) -> None:
+    def on_kept(self, sent_s: float) -> None:
         # Without it, the controller would take the connection to have been idle.
-        if packet.sent_time is not None:
-            self.last_ack = packet.sent_time
+        self.last_ack = sent_s
 
     def on_unused_time(self, duration_s: float) -> None:
         # RFC 9438 §5.8: time in which the window was not used is no time to have grown in.
@@ -122,13 +122,14 @@ register_congestion_control(COUNTING_CONTROLLERS["reno"], _CountingReno)
 
 
 class _WatchedRecovery(QuicPacketRecovery):
-    """Loss recovery that passes on what its own round-trip times leave out."""
+    """Loss recovery that passes on what its own round-trip times leave out, and knows trains."""
 
     def on_ack_received(
         self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
     ) -> None:
         if isinstance(self._cc, _Counting):
             self._cc.on_ack(ack_rangeset.bounds().stop - 1, self._credible(ack_delay, space))
+            acknowledge(space, ack_rangeset, self._cc, now)
         super().on_ack_received(
             ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space
         )

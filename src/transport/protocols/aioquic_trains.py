@@ -9,7 +9,8 @@ detection, congestion control, pacing, timers and acknowledgements are aioquic's
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
 
@@ -21,11 +22,12 @@ from aioquic.quic.packet_builder import (
     QuicPacketBuilder,
     QuicSentPacket,
 )
+from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from .aioquic_window import Pacer
+from .aioquic_window import Pacer, UsedWindow
 from .bulk_train import MOST_BYTES, MOST_PACKETS, PacketKeys, Plan, data_per_packet
 from .machine import Address
 from .path_mtu import PathMtu
@@ -36,16 +38,91 @@ from .stream_content import SourceRange, StreamContent
 _MOST_IN_FLIGHT = 1 << 14
 
 
-class TrainPacket:
-    """The record of a sent packet, as lean as aioquic can do with."""
+class _Record:
+    """What the records of our packets have in common with those of aioquic's."""
 
-    __slots__ = ("delivery_handlers", "packet_number", "sent_bytes", "sent_time")
+    __slots__ = ()
 
     epoch = Epoch.ONE_RTT
     in_flight = True
     is_ack_eliciting = True
     is_crypto_packet = False
     packet_type = QuicPacketType.ONE_RTT
+
+
+class SentTrain:
+    """What the packets of a train have in common: their contents follow from their numbers."""
+
+    __slots__ = ("_first_packet", "_overhead", "_plan", "sent_time", "stream")
+
+    def __init__(
+        self, stream: BulkStream, plan: Plan, first_packet: int, overhead: int, now_s: float
+    ) -> None:
+        self.stream = stream
+        self.sent_time = now_s
+        self._plan = plan
+        self._first_packet = first_packet
+        self._overhead = overhead
+        """What a packet holds beside its share."""
+
+    def carried(self, first: int, last: int) -> tuple[int, int, bool]:
+        """Where the data of these packets begins and ends, and whether the stream ends there."""
+        plan, share = self._plan, self._plan.share
+        start = plan.start + (first - self._first_packet) * share
+        stop = min(plan.start + (last + 1 - self._first_packet) * share, plan.stop)
+        return start, stop, plan.fin and stop == plan.stop
+
+    def bytes_of(self, first: int, last: int) -> int:
+        """Size of these packets together."""
+        start, stop, _ = self.carried(first, last)
+        return stop - start + (last + 1 - first) * self._overhead
+
+
+class TrainPacket(_Record):
+    """The record of a packet of a train."""
+
+    __slots__ = ("packet_number", "train")
+
+    def __init__(self, train: SentTrain, packet_number: int) -> None:
+        self.train = train
+        self.packet_number = packet_number
+
+    @property
+    def sent_time(self) -> float:
+        """When it was built."""
+        return self.train.sent_time
+
+    @property
+    def sent_bytes(self) -> int:
+        """Its size."""
+        return self.train.bytes_of(self.packet_number, self.packet_number)
+
+    @property
+    def delivery_handlers(self) -> Sequence[tuple[QuicDeliveryHandler, tuple[int, int, bool]]]:
+        """Who is told what became of it."""
+        carried = self.train.carried(self.packet_number, self.packet_number)
+        return ((self.train.stream.delivered, carried),)
+
+
+class _SentBytes(_Record):
+    """Some packets as the congestion controllers see them: a size and a time."""
+
+    __slots__ = ("sent_bytes", "sent_time")
+
+    def __init__(self, sent_time: float, sent_bytes: int) -> None:
+        self.sent_time = sent_time
+        self.sent_bytes = sent_bytes
+
+
+class ProbePacket(_Record):
+    """The record of a packet that probes the path; its loss is no sign of congestion.
+
+    RFC 9000 §14.4. So congestion control does not hear of it at all; one at a time is in flight.
+    """
+
+    __slots__ = ("delivery_handlers", "packet_number", "sent_bytes", "sent_time")
+
+    in_flight = False
 
     def __init__(
         self,
@@ -58,17 +135,6 @@ class TrainPacket:
         self.sent_time = sent_time
         self.sent_bytes = sent_bytes
         self.delivery_handlers = delivery_handlers
-
-
-class ProbePacket(TrainPacket):
-    """The record of a packet that probes the path; its loss is no sign of congestion.
-
-    RFC 9000 §14.4. So congestion control does not hear of it at all; one at a time is in flight.
-    """
-
-    __slots__ = ()
-
-    in_flight = False
 
 
 class BulkStream:
@@ -215,24 +281,19 @@ def train_room(quic: QuicConnection, now_s: float) -> int:
 
 def register(quic: QuicConnection, stream: BulkStream, plan: Plan, now_s: float) -> int:
     """Enter the packets of a stream's train into the books of aioquic; how many they are."""
-    share, overhead = plan.share, quic._max_datagram_size - plan.share
     space, first = quic._spaces[Epoch.ONE_RTT], quic._packet_number
-    number, delivered = first, stream.delivered
-    for start in range(plan.start, plan.stop, share):
-        stop = min(start + share, plan.stop)
-        handlers = [(delivered, (start, stop, plan.fin and stop == plan.stop))]
-        packet = TrainPacket(number, now_s, stop - start + overhead, handlers)
-        space.sent_packets[number] = cast("QuicSentPacket", packet)
-        number += 1
-    count = number - first
-    total = plan.stop - plan.start + count * overhead
+    count = -((plan.start - plan.stop) // plan.share)
+    number = first + count
+    train = SentTrain(stream, plan, first, quic._max_datagram_size - plan.share, now_s)
+    records = {each: TrainPacket(train, each) for each in range(first, number)}
+    space.sent_packets.update(cast("dict[int, QuicSentPacket]", records))
+    total = train.bytes_of(first, number - 1)
     space.ack_eliciting_in_flight += count
     quic._packet_number = number
     quic._network_paths[0].bytes_sent += total
     quic._loss._time_of_last_sent_ack_eliciting_packet = now_s
     # The controllers look at a packet's size and time only.
-    whole = cast("QuicSentPacket", TrainPacket(first, now_s, total, []))
-    quic._loss._cc.on_packet_sent(packet=whole)
+    quic._loss._cc.on_packet_sent(packet=cast("QuicSentPacket", _SentBytes(now_s, total)))
     cast("Pacer", quic._loss._pacer).spend(count)
     if not quic._ack_eliciting_sent_since_receipt:
         # RFC 9000 §10.1: the first packet that asks for an answer restarts the idle timer.
@@ -240,6 +301,45 @@ def register(quic: QuicConnection, stream: BulkStream, plan: Plan, now_s: float)
         quic._ack_eliciting_sent_since_receipt = True
     stream.sent(quic, plan)
     return count
+
+
+def acknowledge(
+    space: QuicPacketSpace, acked: Iterable[range], window: UsedWindow, now_s: float
+) -> None:
+    """Take what an ACK frame newly acknowledges of trains, many packets at a time.
+
+    The last packet of all is left to aioquic, which takes a round-trip sample with it, looks for
+    losses and resets its timers.
+    """
+    sent = cast("dict[int, QuicSentPacket | TrainPacket]", space.sent_packets)
+    numbers = list(sent)
+    newly: list[int] = []
+    for each in acked:
+        start = bisect_left(numbers, each.start)
+        newly += numbers[start : bisect_left(numbers, each.stop, start)]
+    run: list[TrainPacket] = []
+    for number in newly[:-1]:
+        packet = sent[number]
+        if not isinstance(packet, TrainPacket):
+            continue
+        if run and (packet.train is not run[0].train or number != run[-1].packet_number + 1):
+            _settle(space, run, window, now_s)
+            run = []
+        run.append(packet)
+        del sent[number]
+    if run:
+        _settle(space, run, window, now_s)
+
+
+def _settle(
+    space: QuicPacketSpace, run: list[TrainPacket], window: UsedWindow, now_s: float
+) -> None:
+    """Account for neighbours of one train that were acknowledged together."""
+    train, first, last = run[0].train, run[0].packet_number, run[-1].packet_number
+    space.ack_eliciting_in_flight -= len(run)
+    total = train.bytes_of(first, last)
+    window.on_packets_acked(now=now_s, count=len(run), sent=_SentBytes(train.sent_time, total))
+    train.stream.delivered(QuicDeliveryState.ACKED, *train.carried(first, last))
 
 
 def probe_datagram(quic: QuicConnection, path: PathMtu, size_bytes: int, now_s: float) -> bytes:

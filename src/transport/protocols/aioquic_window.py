@@ -9,6 +9,8 @@ says nothing about the path.
 
 from __future__ import annotations
 
+from typing import Protocol, cast
+
 from aioquic.quic.congestion.base import QuicCongestionControl
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.recovery import QuicPacketPacer
@@ -34,6 +36,13 @@ _SPARE_SHARE = 4
 _SPARE_PACKETS = 16
 
 
+class SentBytes(Protocol):
+    """Packets as a controller sees them; one object may stand for many."""
+
+    sent_time: float
+    sent_bytes: int
+
+
 class UsedWindow(QuicCongestionControl):
     """Lets the window grow only while it is used (RFC 9002 §7.8); goes before a controller."""
 
@@ -43,21 +52,42 @@ class UsedWindow(QuicCongestionControl):
 
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
         """Take note that a packet arrived."""
+        if self._may_grow(now):
+            # The controller that follows in the method resolution order implements it.
+            super().on_packet_acked(now=now, packet=packet)  # type: ignore[safe-super]
+        else:
+            self._keep(packet)
+
+    def on_packets_acked(self, *, now: float, count: int, sent: SentBytes) -> None:
+        """Take note that so many packets, sent together, arrived.
+
+        A window that grows does so packet by packet; all that counts of them is their size.
+        """
+        if not self._may_grow(now):
+            self._keep(sent)
+            return
+        whole = sent.sent_bytes
+        for left in range(count, 0, -1):
+            sent.sent_bytes = whole // left
+            whole -= sent.sent_bytes
+            super().on_packet_acked(now=now, packet=cast("QuicSentPacket", sent))  # type: ignore[safe-super]
+
+    def _may_grow(self, now: float) -> bool:
         # One acknowledgement reports many packets; what counts is what was in flight before it.
         if now != self._ack_s:
             self._grows = self._used()
             if not self._grows:
                 self.on_unused_time(0.0 if self._ack_s < 0 else now - self._ack_s)
             self._ack_s = now
-        if self._grows:
-            # The controller that follows in the method resolution order implements it.
-            super().on_packet_acked(now=now, packet=packet)  # type: ignore[safe-super]
-        else:
-            self.bytes_in_flight -= packet.sent_bytes
-            self.on_kept(packet)
+        return self._grows
 
-    def on_kept(self, packet: QuicSentPacket) -> None:
-        """A packet was acknowledged that does not make the window grow."""
+    def _keep(self, packet: QuicSentPacket | SentBytes) -> None:
+        self.bytes_in_flight -= packet.sent_bytes
+        if packet.sent_time is not None:
+            self.on_kept(packet.sent_time)
+
+    def on_kept(self, sent_s: float) -> None:
+        """Packets were acknowledged that do not make the window grow, sent at this time."""
 
     def on_unused_time(self, duration_s: float) -> None:
         """The window was not used for so long."""

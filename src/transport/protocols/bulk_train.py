@@ -85,12 +85,49 @@ class Train:
         return [bytes(self.data[at : at + size]) for at in range(0, len(self.data), size)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Sizes that trains have in common as long as nothing changes on the path."""
+
+    datagram_bytes: int
+    header_bytes: int
+    """Up to the packet number, which is the last of it."""
+    frame_bytes: int
+    """The STREAM frame's header."""
+
+    @property
+    def share(self) -> int:
+        """Stream bytes in a full packet."""
+        return self.datagram_bytes - self.header_bytes - self.frame_bytes - _TAG_BYTES
+
+
+class _Places:
+    """Where the packets of trains of one shape lie in the two buffers.
+
+    Slicing a buffer costs as much as half an encryption, so it is done once per shape.
+    """
+
+    __slots__ = ("plain", "samples", "secret", "shape")
+
+    def __init__(self, shape: _Shape, plain: memoryview, packets: memoryview) -> None:
+        size, header, frame = shape.datagram_bytes, shape.header_bytes, shape.frame_bytes
+        starts = range(0, size * min(MOST_PACKETS, MOST_BYTES // size), size)
+        self.shape = shape
+        self.plain = [
+            plain[at : at + frame + shape.share]
+            for at in range(0, shape.share * len(starts), shape.share)
+        ]
+        self.secret = [packets[at + header : at + size] for at in starts]
+        self.samples = [packets[at + header : at + header + _SAMPLE_BYTES] for at in starts]
+
+
 class TrainBuilder:
     """Builds one train at a time."""
 
     def __init__(self) -> None:
-        self._packets = memoryview(bytearray(MOST_BYTES + MOST_PACKETS))
-        self._plain = memoryview(bytearray(MOST_BYTES + MOST_PACKETS))
+        self._packets = memoryview(bytearray(MOST_BYTES))
+        self._plain = memoryview(bytearray(MOST_BYTES))
+        self._places = _Places(_Shape(MOST_BYTES, 0, 0), self._plain, self._packets)
 
     def build(
         self,
@@ -116,41 +153,48 @@ class TrainBuilder:
             SourceError: `read_into` failed; nothing has happened.
         """
         frame_bytes = _frame_header_bytes(plan.stream_id, plan.stop)
-        header_bytes = 1 + len(cid) + _PACKET_NUMBER_BYTES
-        share = plan.share
+        shape = _Shape(datagram_bytes, 1 + len(cid) + _PACKET_NUMBER_BYTES, frame_bytes)
+        if shape != self._places.shape:
+            self._places = _Places(shape, self._plain, self._packets)
         read_into(plan.start, self._plain[frame_bytes : frame_bytes + plan.stop - plan.start])
-        frame_header = _frame_header_struct(plan)
-        tag = _SHORT_TAG if plan.stop <= _SHORT_OFFSETS else _LONG_TAG
-        kind, sid = _STREAM_WITH_OFFSET, encode_varint(plan.stream_id)
+        samples = self._encrypt(plan, keys, cid, first_packet)
+        masks = keys.protection.update(b"".join(samples))
         header = Struct(f">B{len(cid)}sI")
         first_byte = _FIRST_BYTE | keys.first_byte_bits
-        plain, packets = self._plain, self._packets
-        encrypt, iv = keys.aead.encrypt_into, keys.iv
-        samples: list[memoryview] = []
-        number, at, position = first_packet, 0, 0
-        length = plan.stop - plan.start
-        while position < length:
-            size = min(share, length - position)
-            if plan.fin and position + size == length:
-                kind |= _FIN
-            frame_header.pack_into(plain, position, kind, sid, tag | (plan.start + position))
-            secret = at + header_bytes
-            end = secret + frame_bytes + size + _TAG_BYTES
-            encrypt(
-                (iv ^ number).to_bytes(_NONCE_BYTES, "big"),
-                plain[position : position + frame_bytes + size],
-                header.pack(first_byte, cid, number & _PACKET_NUMBER_MASK),
-                packets[secret:end],
-            )
-            samples.append(packets[secret : secret + _SAMPLE_BYTES])
-            number, at, position = number + 1, end, position + size
-        masks = keys.protection.update(b"".join(samples))
         number, start = first_packet, 0
         for bits, mask in _MASK.iter_unpack(masks):
             masked = (number & _PACKET_NUMBER_MASK) ^ mask
-            header.pack_into(packets, start, first_byte ^ (bits & _MASKED_BITS), cid, masked)
+            header.pack_into(self._packets, start, first_byte ^ (bits & _MASKED_BITS), cid, masked)
             number, start = number + 1, start + datagram_bytes
-        return packets[:at]
+        overhead = datagram_bytes - shape.share
+        return self._packets[: plan.stop - plan.start + len(samples) * overhead]
+
+    def _encrypt(
+        self, plan: Plan, keys: PacketKeys, cid: bytes, first_packet: int
+    ) -> list[memoryview]:
+        """Encrypt all payloads into their places; the samples for header protection."""
+        share, length = plan.share, plan.stop - plan.start
+        frame_header, tag = _frame_header_struct(plan)
+        kind, sid = _STREAM_WITH_OFFSET, encode_varint(plan.stream_id)
+        header = Struct(f">B{len(cid)}sI")
+        first_byte = _FIRST_BYTE | keys.first_byte_bits
+        encrypt, iv = keys.aead.encrypt_into, keys.iv
+        count = -(-length // share)
+        plains, secrets = self._places.plain, self._places.secret
+        for index in range(count):
+            plain, secret = plains[index], secrets[index]
+            position, number = index * share, first_packet + index
+            if index == count - 1:
+                left = length - position
+                plain = plain[: left + self._places.shape.frame_bytes]
+                secret = secret[: len(plain) + _TAG_BYTES]
+                kind |= _FIN * plan.fin
+            frame_header.pack_into(plain, 0, kind, sid, tag | (plan.start + position))
+            nonce = (iv ^ number).to_bytes(_NONCE_BYTES, "big")
+            encrypt(
+                nonce, plain, header.pack(first_byte, cid, number & _PACKET_NUMBER_MASK), secret
+            )
+        return self._places.samples[:count]
 
 
 def data_per_packet(datagram_bytes: int, cid: bytes, stream_id: int, stop: int) -> int:
@@ -163,6 +207,8 @@ def _frame_header_bytes(stream_id: int, stop: int) -> int:
     return 1 + len(encode_varint(stream_id)) + (4 if stop <= _SHORT_OFFSETS else 8)
 
 
-def _frame_header_struct(plan: Plan) -> Struct:
-    offset = "I" if plan.stop <= _SHORT_OFFSETS else "Q"
-    return Struct(f">B{len(encode_varint(plan.stream_id))}s{offset}")
+def _frame_header_struct(plan: Plan) -> tuple[Struct, int]:
+    """How a STREAM frame's header is laid out, and what marks the offset's length."""
+    long = plan.stop > _SHORT_OFFSETS
+    sid_bytes = len(encode_varint(plan.stream_id))
+    return Struct(f">B{sid_bytes}s{'Q' if long else 'I'}"), _LONG_TAG if long else _SHORT_TAG
