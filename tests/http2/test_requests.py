@@ -61,12 +61,12 @@ def test_the_head_has_pseudo_fields_first_and_lower_case_names() -> None:
         ("proxy-authorization", "Basic 1", True),
         ("cookie", "a=1", True),
         ("cookie", "a=" + "1" * 18, False),
-        ("content-type", "multipart/form-data; boundary=b", True),
+        ("content-type", "multipart/form-data; boundary=b", False),
         ("content-type", "text/plain", False),
         ("x-token", "1", False),
     ],
 )
-def test_secrets_and_boundaries_are_kept_out_of_the_compression(
+def test_secrets_are_kept_out_of_the_compression(
     name: str, value: str, *, kept_out: bool
 ) -> None:
     client, decoder = Client(), Decoder()

@@ -21,7 +21,4 @@ def hpack_fields(head: RequestHead) -> list[HeaderTuple | RawField]:
 
 
 def _kept_out(name: bytes, value: bytes) -> bool:
-    if name == b"content-type":
-        # Every form has a boundary of its own: in the table, it would only push others out.
-        return b"boundary=" in value
     return name in _SECRETS or (name == b"cookie" and len(value) < _SHORT_COOKIE_BYTES)
