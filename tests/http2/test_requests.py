@@ -66,9 +66,7 @@ def test_the_head_has_pseudo_fields_first_and_lower_case_names() -> None:
         ("x-token", "1", False),
     ],
 )
-def test_secrets_are_kept_out_of_the_compression(
-    name: str, value: str, *, kept_out: bool
-) -> None:
+def test_secrets_are_kept_out_of_the_compression(name: str, value: str, *, kept_out: bool) -> None:
     client, decoder = Client(), Decoder()
     client.machine.send_head(upload_head(5, headers={name: value}), end=False)
     client.flush()
