@@ -175,21 +175,29 @@ class _Room:
             return []
         return self._dial(waiter)
 
-    def _candidates(self, waiter: WaiterView) -> list[ConnectionView]:
-        return [c for c in self._connections if c.connection_id in self._free and _fits(c, waiter)]
-
     def _best(self, waiter: WaiterView) -> ConnectionView | None:
-        free = [c for c in self._candidates(waiter) if self._free[c.connection_id] > 0]
+        # Room is asked for first: with many requests at once, few connections have any.
+        free = [
+            c
+            for c in self._connections
+            if self._free.get(c.connection_id, 0) > 0 and _fits(c, waiter)
+        ]
         return min(free, key=_merit, default=None)
 
     def _full_multiplexed(self, waiter: WaiterView) -> bool:
         """Whether a connection exists whose streams are all taken: one of them will end."""
-        return any(c.version is not HttpVersion.HTTP1 for c in self._candidates(waiter))
+        return self._has(waiter, multiplexed=True)
 
     def _single_flight(self, waiter: WaiterView) -> bool:
         """One dial for all who wait, unless the origin is seen to answer with HTTP/1.1."""
-        return waiter.plan.may_multiplex and not any(
-            c.version is HttpVersion.HTTP1 for c in self._candidates(waiter)
+        return waiter.plan.may_multiplex and not self._has(waiter, multiplexed=False)
+
+    def _has(self, waiter: WaiterView, *, multiplexed: bool) -> bool:
+        """Whether a usable connection of this kind exists, with room or without."""
+        return any(
+            c.connection_id in self._free and _fits(c, waiter)
+            for c in self._connections
+            if (c.version is not HttpVersion.HTTP1) is multiplexed
         )
 
     def _dial(self, waiter: WaiterView) -> list[Action]:
