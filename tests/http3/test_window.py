@@ -90,6 +90,20 @@ def test_after_a_loss_only_a_used_window_grows(name: str) -> None:
     assert window.congestion_window > reduced
 
 
+@pytest.mark.parametrize("name", ["cubic", "reno"])
+@pytest.mark.parametrize("packets", [2, 3, 4])
+def test_a_window_with_no_room_for_a_packet_is_used(name: str, packets: int) -> None:
+    # A small window grows again although a quarter of it is less than a packet.
+    window = controller(name)
+    window.on_packets_lost(now=0.5, packets=[])
+    window.congestion_window = window.ssthresh = (packets + 1) * SIZE - 1
+
+    for turn in range(40):
+        round_trip(window, packets, 1.0 + turn / 10)
+
+    assert window.congestion_window > (packets + 1) * SIZE
+
+
 def test_time_without_use_is_no_time_to_have_grown_in() -> None:
     # RFC 9438 §5.8: CUBIC's window is a function of time, which must not run meanwhile.
     one, other = controller("cubic"), controller("cubic")

@@ -96,7 +96,9 @@ class UsedWindow(QuicCongestionControl):
         window = self.congestion_window
         if self.ssthresh is None or window < self.ssthresh:
             return 2 * self.bytes_in_flight > window
-        spare = min(window // _SPARE_SHARE, _SPARE_PACKETS * self._max_datagram_size)
+        packet = self._max_datagram_size
+        # Less than a packet cannot be used.
+        spare = max(min(window // _SPARE_SHARE, _SPARE_PACKETS * packet), packet)
         return self.bytes_in_flight + spare >= window
 
 
