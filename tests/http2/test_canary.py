@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 from h2.connection import H2Connection
 from h2.settings import SettingCodes
+from hpack import Decoder, NeverIndexedHeaderTuple
 
 from tests.http2.frame_factory import FrameFactory
 from trilane.transport.protocols import h2_private
@@ -58,6 +61,21 @@ def test_windows_that_h2_refuses_are_left_to_it(stream_id: int, byte_count: int)
     assert not h2_private.give_window(connection, stream_id, byte_count)
     assert connection.outbound_flow_control_window == 65535
     assert connection.streams[1].outbound_flow_control_window == 65535
+
+
+@pytest.mark.parametrize("length", [1, 60, 109, 110, 1000])
+def test_boundaries_stay_out_of_the_table_and_are_no_secret(length: int) -> None:
+    connection, _ = started()
+    decoder, form = Decoder(), f"multipart/form-data; boundary={'b' * length}".encode()
+    for _ in range(2):
+        before = len(connection.encoder.header_table.dynamic_entries)
+        block = connection.encoder.encode([(b"content-type", form), (b"x-other", b"1")])
+        decoded, other = decoder.decode(block, raw=True)
+        assert (tuple(decoded), tuple(other)) == ((b"content-type", form), (b"x-other", b"1"))
+        assert not isinstance(decoded, NeverIndexedHeaderTuple)
+    assert len(connection.encoder.header_table.dynamic_entries) == before
+    assert (b"content-type", form) not in connection.encoder.header_table.dynamic_entries
+    assert decoder.header_table.dynamic_entries == deque([(b"x-other", b"1")])
 
 
 def test_h2_still_checks_lengths_and_can_be_told_not_to() -> None:

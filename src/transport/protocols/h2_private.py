@@ -9,10 +9,14 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamInputs
+from hpack import Encoder
+from hpack.hpack import encode_integer
 
 #: Cap on the HPACK table our requests fill: h2 would follow the peer's wish up to 4 GiB, and
 #: search it linearly for each field.
 MAX_ENCODER_TABLE_BYTES = 4096
+#: Four zero bits for "without indexing", then entry 31 of the static table (RFC 7541 §5.1, A).
+_CONTENT_TYPE_LITERAL = b"\x0f\x10"
 #: RFC 9113 §6.9.1.
 _MAX_WINDOW_BYTES = 2**31 - 1
 
@@ -32,9 +36,25 @@ def new_connection(settings: dict[SettingCodes, int], head_bytes: int) -> H2Conn
         validate_outbound_headers=False,
     )
     connection = H2Connection(config)
+    connection.encoder = _FormEncoder()
     connection.local_settings = Settings(client=True, initial_values=settings)
     connection.decoder.max_header_list_size = head_bytes
     return connection
+
+
+class _FormEncoder(Encoder):
+    """Keeps the Content-Type of a form out of its table, where it would push others out.
+
+    Every form has a boundary of its own. It goes as a literal without indexing (RFC 7541 §6.2.2),
+    which, unlike one that is never indexed, calls nothing a secret.
+    """
+
+    def add(self, to_add: tuple[bytes, bytes], sensitive: bool, huffman: bool = False) -> bytes:
+        """See `Encoder.add`."""
+        name, value = to_add
+        if sensitive or name != b"content-type" or b"boundary=" not in value:
+            return super().add(to_add, sensitive, huffman)
+        return _CONTENT_TYPE_LITERAL + bytes(encode_integer(len(value), 7)) + value
 
 
 def take_window(connection: H2Connection, stream_id: int, byte_count: int) -> None:
