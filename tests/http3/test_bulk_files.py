@@ -16,11 +16,13 @@ from tests.http3.uploads import BytesBody, Dialling, make_exchange
 from tests.peers.certificates import Certificates
 from trilane.transport.body import Body, FileRange
 from trilane.transport.config import QuicOptions
+from trilane.transport.connections import http3_body
 from trilane.transport.connections.exchange import Exchange, Progress
 from trilane.transport.connections.file_content import FileContent
 from trilane.transport.connections.http3 import Http3Connection
 from trilane.transport.errors import SourceError, SourceSizeChanged
 from trilane.transport.multipart import Part, multipart_body
+from trilane.transport.net.sendfile import make_resident
 from trilane.transport.sources.joined import content_body
 
 PATIENCE_S = 20.0
@@ -90,6 +92,31 @@ async def test_files_between_form_fields(
     assert (leg.body_sent_bytes, leg.upload_complete) == (body.length, True)
     assert [one.sent for one in seen] == sorted(one.sent for one in seen)
     assert seen[-1].sent == seen[-1].total == body.length
+
+
+async def test_a_disk_slower_than_the_network(
+    certificates: Certificates,
+    side: Callable[[], ServerSide],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "longer than what is queued at once"
+    path.write_bytes(CONTENT * 2)
+
+    async def slowly(fd: int, offset: int, count: int) -> None:
+        # Everything before is acknowledged meanwhile, so nothing else wakes the sender.
+        await anyio.sleep(0.3)
+        await make_resident(fd, offset, count)
+
+    monkeypatch.setattr(http3_body, "make_resident", slowly)
+    # The next thing to wake it would be a keep-alive after 10 s.
+    with anyio.fail_after(8.0):
+        async with serving(side) as server:
+            async with Dialling(certificates).connection(server.url()) as connection:
+                await carry(connection, make_exchange(server.url(), await content_body(path)))
+            [request] = server.sides[0].requests.values()
+
+    assert bytes(request.body) == CONTENT * 2
 
 
 async def test_a_short_body_is_no_bulk(

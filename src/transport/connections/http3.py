@@ -176,7 +176,7 @@ class Http3Connection(MultiplexedConnection):
             await super().queue_body(stream, reader)
             return
         buffer = self.turn_buffer(stream)
-        body = BulkBody(self.machine, stream, reader, self.wait_writable)
+        body = BulkBody(self.machine, stream, reader, wait=self.wait_writable, kick=self.kick)
         await body.queue(lambda: self.queue_read(stream, reader, buffer))
 
     # --- hooks ------------------------------------------------------------------------------

@@ -36,7 +36,13 @@ class BulkBody:
     """One pass over a body that goes to the bulk sender."""
 
     def __init__(
-        self, machine: Http3Machine, stream: RequestStream, reader: BodyReader, wait: Wait
+        self,
+        machine: Http3Machine,
+        stream: RequestStream,
+        reader: BodyReader,
+        *,
+        wait: Wait,
+        kick: Callable[[], None],
     ) -> None:
         """Prepare.
 
@@ -45,11 +51,13 @@ class BulkBody:
             stream: the request.
             reader: the body.
             wait: waits until something happened to the request.
+            kick: wakes the sender.
         """
         self._machine = machine
         self._stream = stream
         self._reader = reader
         self._wait = wait
+        self._kick = kick
         self._content: FileContent | None = None
 
     async def queue(self, queue_read: QueueRead) -> None:
@@ -95,6 +103,7 @@ class BulkBody:
         self._machine.send_range(self._stream.stream_id, content, found.offset, count)
         self._reader.skip(count)
         self._stream.body_queued += count
+        self._kick()
 
     def _content_of(self, found: FileRange) -> FileContent:
         if self._content is None:
