@@ -17,6 +17,7 @@ from trilane.transport.errors import ConnectionLost
 from trilane.transport.net import datagram
 from trilane.transport.net.datagram import Address, DatagramSocket
 from trilane.transport.net.kernel_clock import SO_TIMESTAMPNS
+from trilane.transport.protocols.bulk_train import Train
 
 LOOPBACK_MTU_PAYLOAD = 65_507
 
@@ -75,6 +76,50 @@ async def test_datagrams_keep_their_borders_and_order(
     assert ours.counters.sent_bytes == sum(sizes)
     assert 0 < ours.write_started_ns <= ours.write_ended_ns
     ours.close()
+
+
+def train_of(peer: socket.socket, sizes: list[int]) -> Train:
+    data = b"".join(packet.data for packet in packets(peer, sizes))
+    return Train(memoryview(data), sizes[0], len(sizes), peer.getsockname())
+
+
+@pytest.mark.parametrize("segmentation", [True, False])
+@pytest.mark.parametrize("sizes", [[700], [1472] * 44, [1200] * 10 + [17], [1200, 1200]])
+async def test_a_train_arrives_as_datagrams(
+    peer: socket.socket, sizes: list[int], segmentation: bool
+) -> None:
+    ours = DatagramSocket(peer.getsockname(), segmentation=segmentation)
+    departures: list[int] = []
+    ours.on_departure = lambda count, _at: departures.append(count)
+    with anyio.fail_after(5):
+        await ours.send_train(train_of(peer, sizes))
+
+    assert [peer.recv(65535) for _ in sizes] == [item.data for item in packets(peer, sizes)]
+    assert ours.counters.sent_datagrams == sum(departures) == len(sizes)
+    assert ours.counters.sent_bytes == sum(sizes)
+    assert 0 < ours.write_started_ns <= ours.write_ended_ns
+    ours.close()
+
+
+async def test_a_train_is_taken_apart_where_segmentation_is_refused(
+    peer: socket.socket, ours: DatagramSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A control message the kernel refuses, as a network card does with its own.
+    monkeypatch.setattr(datagram, "_UDP_SEGMENT", 9999)
+    sizes = [1200] * 5 + [3]
+    with anyio.fail_after(5):
+        await ours.send_train(train_of(peer, sizes))
+
+    assert [peer.recv(65535) for _ in sizes] == [item.data for item in packets(peer, sizes)]
+
+
+async def test_a_train_too_large_for_the_path_is_told_of(
+    peer: socket.socket, ours: DatagramSocket
+) -> None:
+    await ours.send_train(Train(memoryview(bytes(65_520)), 65_520, 1, peer.getsockname()))
+
+    assert {error.errno for error in ours.take_errors()} == {errno.EMSGSIZE}
+    assert ours.counters.sent_datagrams == 0
 
 
 async def test_runs_to_different_addresses_are_kept_apart(peer: socket.socket) -> None:

@@ -212,9 +212,15 @@ class QuicLink:
     # --- the path -----------------------------------------------------------------------------
 
     def _heed_path(self) -> None:
-        for error in self.socket.take_errors():
+        errors = self.socket.take_errors()
+        refused = [error.mtu_bytes for error in errors if error.errno == errno.EMSGSIZE]
+        if refused:
+            # The failed call says nothing of the size that would fit, the error queue does.
+            told = [mtu_bytes for mtu_bytes in refused if mtu_bytes is not None]
+            ipv6 = ":" in self.peer[0]
+            self.machine.datagram_refused(min(told, default=None), ipv6=ipv6)
+        for error in errors:
             if error.errno == errno.EMSGSIZE:
-                self.machine.datagram_refused(error.mtu_bytes, ipv6=":" in self.peer[0])
                 continue
             self._path_errors += 1
             if not self.machine.handshake_complete or self._path_errors >= _PATH_ERRORS_TO_DIE:
