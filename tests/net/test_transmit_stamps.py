@@ -83,6 +83,7 @@ async def test_the_ends_of_a_long_write_are_told_apart(tmp_path: Path, sendfile:
     def read_late(peer: socket.socket) -> None:
         time.sleep(pause_s)
         receive_exactly(peer, size + 4)
+        peer.sendall(b"answer")
 
     with listening() as listener:
         stream, stamps, peer = await connect(listener)
@@ -98,6 +99,8 @@ async def test_the_ends_of_a_long_write_are_told_apart(tmp_path: Path, sendfile:
                     await stream.send(path.read_bytes())
                 stamps.end(span, stream.wire.sent_bytes)
                 started = stream.write_started_ns
+                # Who waits for the answer takes the stamps; nobody's queue of them overflows.
+                assert await stream.receive() == b"answer"
             stamps.finish(span)
         os.close(fd)
         stream.close()
