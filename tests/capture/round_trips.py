@@ -3,8 +3,8 @@
 Taken at the sender's end of the wire: from a packet's crossing to that of its acknowledgement.
 TCP: RFC 6298 with one sample per acknowledgement, of the oldest packet it newly covers, as Linux
 takes it (tcp_clean_rtx_queue). QUIC: RFC 9002 §5, where the delays that the peer states are taken
-off down to the smallest sample, and the first stated one begins the average: before it, the peer's
-share in the handshake is in the samples.
+off down to the smallest sample, and the first stated one that is below the average begins it anew:
+until then, the peer's share in the handshake is in it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def tcp_round_trip_ms(packets: Iterable[Packet], server_ports: Sequence[int]) ->
 def quic_round_trip_ms(datagrams: Iterable[Packet], server_ports: Sequence[int]) -> float | None:
     """The smoothed round trip after these datagrams of one connection; None without a sample."""
     smoothed: float | None = None
-    smallest, stated = inf, False
+    smallest, rough = inf, True
     flying: dict[tuple[_Space, int], tuple[int, bool]] = {}
     for datagram in datagrams:
         if datagram.number_of("udp.srcport") not in server_ports:
@@ -71,8 +71,9 @@ def quic_round_trip_ms(datagrams: Iterable[Packet], server_ports: Sequence[int])
                 latest = datagram.at - left_at
                 smallest = min(smallest, latest)
                 sample = max(latest - (delay_ns or 0), smallest)
-                smoothed = _smooth(smoothed if stated or delay_ns is None else None, sample)
-                stated = stated or delay_ns is not None
+                if rough and delay_ns is not None and sample < (smoothed or inf):
+                    smoothed, rough = None, False
+                smoothed = _smooth(smoothed, sample)
     return None if smoothed is None else smoothed / _NS_PER_MS
 
 
