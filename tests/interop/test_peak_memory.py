@@ -16,7 +16,7 @@ from tests.peers.process import REPO_ROOT
 
 LIMIT_KIB = 16 * 1024
 
-H3_BYTES = GIB if FULL_SIZES else 256 * MIB
+H3_BYTES = GIB if FULL_SIZES else 128 * MIB
 
 
 @pytest.mark.huge

@@ -17,6 +17,7 @@ from tests.link.conftest import MakeLink
 from tests.link.emulation import Link
 from tests.link.servers import Site
 from tests.link.shaper import Shape
+from tests.link.timed import timed
 from tests.link.uploads import Job, Observation, Plan, Protocol, upload_from
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
@@ -49,6 +50,7 @@ def upload(
 
 
 @every_lane
+@timed
 def test_a_long_upload_shows_the_rate_of_the_link(
     link: MakeLink, site: Site, protocol: Protocol, secure: bool
 ) -> None:
@@ -91,6 +93,7 @@ def check_round_trips_under_load(seen: Observation) -> None:
 
 
 @every_lane
+@timed
 def test_short_uploads_show_the_round_trip_of_the_link(
     link: MakeLink, site: Site, protocol: Protocol, secure: bool
 ) -> None:
@@ -119,6 +122,7 @@ def test_short_uploads_show_the_round_trip_of_the_link(
 
 
 @pytest.mark.parametrize(("protocol", "secure"), LANES[:3], ids=["h1", "h1-tls", "h2"])
+@timed
 def test_the_kernel_tells_when_bytes_left_and_arrived(
     link: MakeLink, site: Site, protocol: Protocol, secure: bool
 ) -> None:
@@ -146,6 +150,7 @@ def test_the_kernel_tells_when_bytes_left_and_arrived(
         assert each.at("request_acked") == each.at("last_byte_acked")
 
 
+@timed
 def test_a_slow_link_is_what_the_sending_waited_for(link: MakeLink, site: Site) -> None:
     wire = link(rtt_ms=RTT_MS, rate_mbit=RATE_MBIT, queue_bytes=QUEUE_BYTES)
 
@@ -157,6 +162,7 @@ def test_a_slow_link_is_what_the_sending_waited_for(link: MakeLink, site: Site) 
     assert by_peer < 0.1 * busy
 
 
+@timed
 def test_a_slow_link_is_what_quic_waited_for(link: MakeLink, site: Site) -> None:
     wire = link(rtt_ms=RTT_MS, rate_mbit=RATE_MBIT, queue_bytes=QUEUE_BYTES)
 
@@ -174,6 +180,7 @@ def test_a_slow_link_is_what_quic_waited_for(link: MakeLink, site: Site) -> None
     assert by_source < 0.1 * duration_ms
 
 
+@timed
 def test_a_receiver_that_does_not_read_is_what_the_sending_waited_for(
     link: MakeLink, site: Site
 ) -> None:
@@ -196,6 +203,7 @@ def limits_ms(seen: Observation) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("protocol", ["http/1.1", "h3"])
+@timed
 def test_losses_are_counted(link: MakeLink, site: Site, protocol: Protocol) -> None:
     wire = link(rtt_ms=10, rate_mbit=50)
     wire.shape(

@@ -8,6 +8,7 @@ import pytest
 
 from tests.link.conftest import MakeLink
 from tests.link.servers import Site
+from tests.link.timed import timed
 from tests.link.uploads import Job, Observation, Plan, Protocol, upload_from
 from trilane import EffectiveType
 
@@ -26,6 +27,7 @@ WORK_MS = 230
         (1500, EffectiveType.TYPE_2G),
     ],
 )
+@timed
 def test_the_network_gets_its_class(
     link: MakeLink, site: Site, rtt_ms: int, effective_type: EffectiveType
 ) -> None:
