@@ -1,6 +1,6 @@
 """What aioquic's congestion controllers and pacer leave out of RFC 9002: §7.7 and §7.8.
 
-Part of `aioquic_private`, and imported by it alone.
+Part of `aioquic_private`, under the same canary test, and imported by its parts alone.
 
 aioquic lets a window grow that is not used, until its pacer hands out one packet at a time: the
 work per byte then doubles within a few hundred megabytes, and the first loss finds a window that
