@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypedDict, get_args
 
@@ -17,7 +17,13 @@ from ..transport.message import HeaderInput, Headers, ResponseHead, Url, parse_u
 from ..transport.multipart import Part, multipart_body
 from ..transport.policy.redirect import REDIRECT_STATUSES
 from ..transport.sources import FileInput, content_body
-from .client_options import ProtocolInput, TimeoutInput, preference_of, timeouts_of
+from .client_options import (
+    ProtocolInput,
+    TimeoutInput,
+    preference_of,
+    refuse_unknown,
+    timeouts_of,
+)
 from .quiet import quiet
 from .request_headers import request_fields, upload_fields
 
@@ -89,7 +95,7 @@ async def upload_call(
         TransportError: an argument cannot be sent, or a file cannot be read.
         TypeError: there is no such option.
     """
-    _refuse_unknown(options.keys() - UploadOptions.__optional_keys__)
+    refuse_unknown(options, UploadOptions.__optional_keys__)
     target = parse_url(url)
     parts = _parts(file, options)
     body = await multipart_body(options.get("form") or (), parts)
@@ -110,7 +116,7 @@ async def request_call(
         TransportError: an argument cannot be sent, or a file cannot be read.
         TypeError: there is no such option.
     """
-    _refuse_unknown(options.keys() - CallOptions.__optional_keys__)
+    refuse_unknown(options, CallOptions.__optional_keys__)
     target = parse_url(url)
     headers = request_fields(options.get("headers"))
     body = None if content is None else await content_body(content)
@@ -181,8 +187,3 @@ def _checked_method(method: str) -> str:
     if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", method) or method == "CONNECT":
         raise UsageError(f"method {method!r} cannot be sent")
     return method
-
-
-def _refuse_unknown(names: Collection[str]) -> None:
-    if names:
-        raise TypeError(f"unexpected keyword argument {min(names)!r}")

@@ -6,7 +6,6 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from ..transport.call import Call
-from ..transport.config import Limits, Preference, QualityOptions, QuicOptions
 from ..transport.engine import Engine
 from ..transport.errors import ClientClosed, UsageError
 from ..transport.profile.profile import fold
@@ -20,16 +19,15 @@ from .calls import (
     upload_call,
 )
 from .client_options import (
-    CertInput,
-    TimeoutInput,
-    VerifyInput,
-    quality_options,
-    quic_options,
-    refuse_proxy,
+    ClientOptions,
+    default_preference,
+    engine_options,
+    refuse_unknown,
     timeouts_of,
-    tls_options,
 )
 from .response import Response, response_of
+
+DEFAULT_TIMEOUT_S = 60.0
 
 
 class AsyncClient:
@@ -39,51 +37,21 @@ class AsyncClient:
     block closes its connections, and calls still running raise `ClientClosed`.
 
     Args:
-        http2: may speak HTTP/2 where the server offers it (ALPN).
-        http3: may speak HTTP/3: QUIC is raced against TCP. Off by default, because a network that
-            swallows UDP costs the first upload a wait.
-        verify: True for the system's trust store, False for no verification, a CA file or folder,
-            or an `ssl.SSLContext`.
-        cert: client certificate: a PEM file, (certificate, key), or (certificate, key, password).
-        proxy: None; proxies are not supported yet.
-        timeout: seconds for a whole call, `Timeouts` for its parts, or None for no limit.
-        limits: bounds on connections and responses.
-        quic: how HTTP/3 connections behave.
-        quality: how the quality of the network is estimated.
-        kernel_timestamps: whether the kernel notes when a request's first and last byte left, and
-            when the last was acknowledged, for `Profile.transport`: TCP on Linux only.
-        trust_env: whether `SSLKEYLOGFILE` and `QLOGDIR` are honoured.
+        options: see `ClientOptions`: http2, http3, verify, cert, proxy, timeout, limits, quic,
+            quality, kernel_timestamps, trust_env.
 
     Raises:
         UsageError: an option has a value it cannot have.
+        TypeError: there is no such option.
     """
 
-    def __init__(
-        self,
-        *,
-        http2: bool = True,
-        http3: bool = False,
-        verify: VerifyInput = True,
-        cert: CertInput | None = None,
-        proxy: str | None = None,
-        timeout: TimeoutInput = 60.0,
-        limits: Limits | None = None,
-        quic: QuicOptions | None = None,
-        quality: QualityOptions | None = None,
-        kernel_timestamps: bool = False,
-        trust_env: bool = True,
-    ) -> None:
-        refuse_proxy(proxy)
+    def __init__(self, **options: Unpack[ClientOptions]) -> None:
+        refuse_unknown(options, ClientOptions.__optional_keys__)
         self._defaults = CallDefaults(
-            preference=Preference(http2=http2, http3=http3), timeouts=timeouts_of(timeout)
+            preference=default_preference(options),
+            timeouts=timeouts_of(options.get("timeout", DEFAULT_TIMEOUT_S)),
         )
-        self._engine = Engine(
-            tls=tls_options(verify, cert, trust_env=trust_env),
-            limits=limits,
-            quic=quic_options(quic, trust_env=trust_env),
-            quality=quality_options(quality),
-            kernel_timestamps=kernel_timestamps,
-        )
+        self._engine = Engine(engine_options(options))
         self._open: bool | None = None
         """None: not entered yet; False: left."""
 

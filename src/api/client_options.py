@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable
 from ssl import SSLContext
 from typing import Literal, TypedDict, get_args
 
 from ..transport.config import (
+    EngineOptions,
     HttpVersion,
     Limits,
     Preference,
@@ -31,24 +33,71 @@ ProtocolInput = Literal["auto", "http/1.1", "h2", "h3"] | Preference
 
 
 class ConnectOptions(TypedDict, total=False):
-    """How a client connects; see `AsyncClient`."""
+    """How a client connects."""
 
     http2: bool
+    """May speak HTTP/2 where the server offers it (ALPN); default True."""
     http3: bool
+    """May speak HTTP/3: QUIC is raced against TCP. Default False, because a network that swallows
+    UDP costs the first upload a wait."""
     verify: VerifyInput
+    """True (default) for the system's trust store, False for no verification, a CA file or folder,
+    or an `ssl.SSLContext`."""
     cert: CertInput | None
+    """Client certificate: a PEM file, (certificate, key), or (certificate, key, password)."""
     proxy: str | None
+    """None; proxies are not supported yet."""
     limits: Limits | None
+    """Bounds on connections and responses."""
     quic: QuicOptions | None
+    """How HTTP/3 connections behave."""
     quality: QualityOptions | None
+    """How the quality of the network is estimated."""
     kernel_timestamps: bool
+    """Whether the kernel notes when a request's first and last byte left, and when the last was
+    acknowledged, for `Profile.transport`: TCP on Linux only. Default False."""
     trust_env: bool
+    """Whether `SSLKEYLOGFILE` and `QLOGDIR` are honoured; default True."""
 
 
 class ClientOptions(ConnectOptions, total=False):
-    """Everything a client can be made with; see `AsyncClient`."""
+    """Everything a client can be made with."""
 
     timeout: TimeoutInput
+    """Seconds for a whole call (default 60), `Timeouts` for its parts, or None for no limit."""
+
+
+def engine_options(given: ConnectOptions) -> EngineOptions:
+    """What the options ask of the engine.
+
+    Raises:
+        UsageError: one has a value it cannot have.
+    """
+    refuse_proxy(given.get("proxy"))
+    trust_env = given.get("trust_env", True)
+    return EngineOptions(
+        tls=tls_options(given.get("verify", True), given.get("cert"), trust_env=trust_env),
+        limits=given.get("limits") or Limits(),
+        quic=quic_options(given.get("quic"), trust_env=trust_env),
+        quality=quality_options(given.get("quality")),
+        kernel_timestamps=given.get("kernel_timestamps", False),
+    )
+
+
+def default_preference(given: ConnectOptions) -> Preference:
+    """Which protocols calls may use that say nothing about it."""
+    return Preference(http2=given.get("http2", True), http3=given.get("http3", False))
+
+
+def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse keywords that have no meaning, as Python does for named parameters.
+
+    Raises:
+        TypeError: there is one.
+    """
+    unknown = set(given) - set(known)
+    if unknown:
+        raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
 
 
 def tls_options(verify: VerifyInput, cert: CertInput | None, *, trust_env: bool) -> TlsOptions:

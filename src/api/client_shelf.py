@@ -1,4 +1,4 @@
-"""The clients behind `uploadFile`: one per way of verifying and identifying, kept for reuse."""
+"""The clients behind `uploadFile`: one per way of connecting, kept for reuse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from .client import AsyncClient
-from .client_options import CertInput, VerifyInput, tls_options
+from .client_options import ConnectOptions, engine_options
 
 #: Clients kept without an upload. A program has one or two; more come from a fresh
 #: `ssl.SSLContext` per call, which no later call can share.
@@ -34,16 +34,13 @@ class ClientShelf:
         self._shelved: dict[object, _Shelved] = {}
 
     @asynccontextmanager
-    async def client(
-        self, verify: VerifyInput, cert: CertInput | None
-    ) -> AsyncIterator[AsyncClient]:
+    async def client(self, options: ConnectOptions) -> AsyncIterator[AsyncClient]:
         """A running client for one upload.
 
         Raises:
-            UsageError: `verify` or `cert` is of no use.
+            UsageError: an option has a value it cannot have.
         """
-        key = tls_options(verify, cert, trust_env=True)
-        shelved = await self._borrow(key, AsyncClient(verify=verify, cert=cert))
+        shelved = await self._borrow(engine_options(options), AsyncClient(**options))
         try:
             yield shelved.client
         finally:

@@ -20,7 +20,14 @@ from ..transport.config import Preference, Timeouts
 from ..transport.errors import UsageError
 from ..transport.form import FormValue
 from .calls import UploadOptions
-from .client_options import CertInput, ProtocolInput, VerifyInput, preference_of, refuse_proxy
+from .client_options import (
+    CertInput,
+    ConnectOptions,
+    ProtocolInput,
+    VerifyInput,
+    engine_options,
+    preference_of,
+)
 from .delivery import Callbacks
 from .listeners import Listener
 from .quiet import refuse_coroutines
@@ -90,8 +97,7 @@ class UploadPlan:
     url: str
     file: str | os.PathLike[str]
     options: UploadOptions
-    verify: VerifyInput
-    cert: CertInput | None
+    connect: ConnectOptions
 
 
 def check_keys(given: Iterable[str], known: Iterable[str]) -> None:
@@ -135,16 +141,24 @@ def read_plan(given: Mapping[str, object]) -> UploadPlan:
     ]
     if complaints:
         raise UsageError("".join(complaints))
-    refuse_proxy(given.get("proxy"))
     if given.get("enableHttpDNS"):
         raise UsageError("enableHttpDNS is not supported yet: leave it out, or False")
     return UploadPlan(
         url=cast("str", given["url"]),
         file=cast("str", given["filePath"]),
         options=_upload_options(given),
+        connect=_connect_options(given),
+    )
+
+
+def _connect_options(given: Mapping[str, object]) -> ConnectOptions:
+    options = ConnectOptions(
         verify=cast("VerifyInput", given.get("verify", True)),
         cert=cast("CertInput | None", given.get("cert")),
+        proxy=cast("str | None", given.get("proxy")),
     )
+    engine_options(options)  # what it refuses is refused here
+    return options
 
 
 def _upload_options(given: Mapping[str, object]) -> UploadOptions:

@@ -91,7 +91,7 @@ class UploadRun:
         options["on_progress"] = self._on_progress
         options["on_headers"] = self._on_headers
         call = await upload_call(plan.url, plan.file, options, CallDefaults())
-        async with shelf.client(plan.verify, plan.cert) as client:
+        async with shelf.client(plan.connect) as client:
             response = await client.send(call, self._recorder, profile=options["profile"])
         self._finish_progress()
         return response

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from ssl import SSLContext
 from typing import Literal
 
@@ -112,3 +113,17 @@ class Preference:
     http3: bool = False
     exactly: HttpVersion | None = None
     """When set, only this protocol will do: anything else is `ProtocolUnavailable`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """Everything one client's engine is made with. Clients with equal options may share one."""
+
+    tls: TlsOptions = field(default_factory=TlsOptions)
+    limits: Limits = field(default_factory=Limits)
+    quic: QuicOptions = field(default_factory=QuicOptions)
+    quality: QualityOptions = field(default_factory=QualityOptions)
+    kernel_timestamps: bool = False
+    """Whether the kernel notes when a request's ends left and arrived (TCP on Linux)."""
+    alt_svc_path: Path | None = None
+    """File that keeps alternative services (RFC 7838) from one process to the next."""

@@ -15,7 +15,7 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from .config import HttpVersion, Limits, QuicOptions, TlsOptions
+from .config import EngineOptions, HttpVersion
 from .connections.connection import Connection, next_connection_id
 from .connections.http1 import Http1Connection
 from .connections.http2 import Http2Connection
@@ -58,23 +58,14 @@ class _QuicTry:
 class Connector:
     """Makes connections; those of one client."""
 
-    def __init__(
-        self,
-        tasks: TaskGroup,
-        memory: OriginMemory,
-        tls: TlsOptions,
-        quic: QuicOptions,
-        limits: Limits,
-        *,
-        kernel_timestamps: bool = False,
-    ) -> None:
+    def __init__(self, tasks: TaskGroup, memory: OriginMemory, options: EngineOptions) -> None:
         self._tasks = tasks
-        self._connect_socket = partial(connect_tcp, stamped=kernel_timestamps)
+        self._connect_socket = partial(connect_tcp, stamped=options.kernel_timestamps)
         self._memory = memory
-        self._tls = tls
-        self._limits = limits
+        self._tls = options.tls
+        self._limits = options.limits
         self._resolver: Resolver = SystemResolver()
-        self._quic = QuicDialer(tls, quic, limits, self._resolver)
+        self._quic = QuicDialer(options, self._resolver)
         self.on_late_connection: Callable[[Origin, Connection], None] = lambda _o, _c: None
         """Called with a QUIC connection that came up after its race was over."""
 

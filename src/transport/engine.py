@@ -9,7 +9,6 @@ import logging
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +17,7 @@ from anyio import to_thread
 
 from .alt_svc_file import load_alternatives, save_alternatives
 from .call import Call, Outcome
-from .config import HttpVersion, Limits, QualityOptions, QuicOptions, TlsOptions
+from .config import EngineOptions, HttpVersion
 from .connections.exchange import Exchange, RawResponse
 from .connector import Connector
 from .errors import (
@@ -50,22 +49,11 @@ CLOSE_GRACE_S = 1.0
 class Engine:
     """Owns the pool and the task group of all its connections; an async context manager."""
 
-    def __init__(
-        self,
-        *,
-        tls: TlsOptions | None = None,
-        limits: Limits | None = None,
-        quic: QuicOptions | None = None,
-        quality: QualityOptions | None = None,
-        alt_svc_path: Path | None = None,
-        kernel_timestamps: bool = False,
-    ) -> None:
-        self._tls = tls or TlsOptions()
-        self._limits = limits or Limits()
-        self._quic = quic or QuicOptions()
-        self._quality = quality_meter(quality or QualityOptions())
-        self._alt_svc_path = alt_svc_path
-        self._kernel_timestamps = kernel_timestamps
+    def __init__(self, options: EngineOptions | None = None) -> None:
+        self._options = options or EngineOptions()
+        self._limits = self._options.limits
+        self._quality = quality_meter(self._options.quality)
+        self._alt_svc_path = self._options.alt_svc_path
         self._stack: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
@@ -77,14 +65,7 @@ class Engine:
         self._stack = stack = AsyncExitStack()
         tasks = await stack.enter_async_context(anyio.create_task_group())
         self._slots = Slots(self._limits.parallel_requests, time.monotonic_ns)
-        connector = Connector(
-            tasks,
-            self._memory,
-            self._tls,
-            self._quic,
-            self._limits,
-            kernel_timestamps=self._kernel_timestamps,
-        )
+        connector = Connector(tasks, self._memory, self._options)
         self._pool = Pool(tasks, connector, self._memory, self._limits, anyio.current_time)
         connector.on_late_connection = self._pool.add
         tasks.start_soon(self._pool.run_expiry)

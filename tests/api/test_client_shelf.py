@@ -81,7 +81,7 @@ async def test_uploads_that_begin_at_once_share_a_client() -> None:
     clients: list[AsyncClient] = []
 
     async def borrow() -> None:
-        async with shelf.client(verify=True, cert=None) as client:
+        async with shelf.client({}) as client:
             clients.append(client)
 
     async with anyio.create_task_group() as tasks:
@@ -100,9 +100,9 @@ async def test_idle_clients_are_kept_up_to_a_limit(receiver: Receiver) -> None:
     idle: list[AsyncClient] = []
     async with anyio.create_task_group() as tasks:
         shelf = ClientShelf(tasks)
-        async with shelf.client(verify=contexts[0], cert=None) as busy:
+        async with shelf.client({"verify": contexts[0]}) as busy:
             for context in contexts[1:]:
-                async with shelf.client(verify=context, cert=None) as client:
+                async with shelf.client({"verify": context}) as client:
                     idle.append(client)
             await anyio.wait_all_tasks_blocked()
             for client in (busy, *idle[1:]):

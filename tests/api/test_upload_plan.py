@@ -18,7 +18,8 @@ GOOD: dict[str, Any] = {"url": "http://127.0.0.1/", "filePath": "a.jpg", "name":
 def test_defaults() -> None:
     plan = read_plan(GOOD)
 
-    assert (plan.url, plan.file, plan.verify, plan.cert) == (GOOD["url"], "a.jpg", True, None)
+    assert (plan.url, plan.file) == (GOOD["url"], "a.jpg")
+    assert plan.connect == {"verify": True, "cert": None, "proxy": None}
     assert plan.options == {
         "name": "file",
         "form": {},

@@ -12,7 +12,7 @@ from tests.peers.certificates import Certificates
 from tests.peers.scripted import Peer, scripted_server
 from trilane.transport.alt_svc_file import load_alternatives, save_alternatives
 from trilane.transport.call import Call
-from trilane.transport.config import TlsOptions
+from trilane.transport.config import EngineOptions, TlsOptions
 from trilane.transport.engine import Engine
 from trilane.transport.message import Origin, parse_url
 from trilane.transport.origins import (
@@ -111,7 +111,7 @@ async def test_what_one_client_learned_the_next_one_knows(
 
     with scripted_server(advertise, tls=certificates.server.server_context()) as server:
         url = parse_url(server.url())
-        async with Engine(tls=tls, alt_svc_path=path) as engine:
+        async with Engine(EngineOptions(tls=tls, alt_svc_path=path)) as engine:
             await engine.send(Call(method="POST", url=url), Recorder())
 
     (entry,) = json.loads(path.read_text("utf-8"))["alternatives"]
@@ -122,7 +122,7 @@ async def test_what_one_client_learned_the_next_one_knows(
 async def test_an_advertisement_in_clear_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "alt-svc.json"
     with scripted_server(advertise) as server:
-        async with Engine(alt_svc_path=path) as engine:
+        async with Engine(EngineOptions(alt_svc_path=path)) as engine:
             await engine.send(Call(method="POST", url=parse_url(server.url())), Recorder())
 
     assert load_alternatives(path) == []

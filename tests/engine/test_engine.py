@@ -12,7 +12,7 @@ import pytest
 from tests.peers.leaks import no_leaked_descriptors
 from tests.peers.scripted import Peer, Script, full_backlog, refused_port, scripted_server
 from trilane.transport.call import Call, Outcome
-from trilane.transport.config import Limits, RetryStale, Timeouts
+from trilane.transport.config import EngineOptions, Limits, RetryStale, Timeouts
 from trilane.transport.connections.exchange import Progress
 from trilane.transport.engine import Engine
 from trilane.transport.errors import (
@@ -107,7 +107,7 @@ async def test_more_requests_than_slots_wait_in_order_of_arrival() -> None:
 
     with scripted_server(held) as server:
         async with (
-            Engine(limits=Limits(parallel_requests=1)) as engine,
+            Engine(EngineOptions(limits=Limits(parallel_requests=1))) as engine,
             anyio.create_task_group() as tasks,
         ):
             for number in range(5):
@@ -129,7 +129,7 @@ async def test_more_requests_than_slots_wait_in_order_of_arrival() -> None:
 async def test_waiting_for_a_slot_is_bounded_by_pool_s() -> None:
     with scripted_server(Peer.hold) as server:
         async with (
-            Engine(limits=Limits(parallel_requests=1)) as engine,
+            Engine(EngineOptions(limits=Limits(parallel_requests=1))) as engine,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(send, engine, server.url())
@@ -340,7 +340,7 @@ async def test_closing_the_engine_ends_the_requests_on_it() -> None:
     with scripted_server(Peer.hold) as server:
         async with (
             anyio.create_task_group() as tasks,
-            Engine(limits=Limits(connections_per_origin=1)) as engine,
+            Engine(EngineOptions(limits=Limits(connections_per_origin=1))) as engine,
         ):
             for _ in range(3):
                 tasks.start_soon(one)
@@ -377,7 +377,7 @@ async def test_idle_connections_are_closed_in_time() -> None:
         closed.set()
 
     with scripted_server(watch) as server:
-        async with Engine(limits=Limits(idle_connection_s=0.1)) as engine:
+        async with Engine(EngineOptions(limits=Limits(idle_connection_s=0.1))) as engine:
             await send(engine, server.url())
             with anyio.fail_after(5):
                 while not closed.is_set():

@@ -18,7 +18,7 @@ from tests.http3.udp_server import serving
 from tests.http3.uploads import PATIENCE_S, Dialling, answers, serve_with
 from tests.peers.certificates import Certificates, Identity
 from tests.peers.leaks import no_leaked_descriptors
-from trilane.transport.config import Limits, QuicOptions, TlsOptions
+from trilane.transport.config import EngineOptions, QuicOptions, TlsOptions
 from trilane.transport.connections import quic_link
 from trilane.transport.connections.http3_dialer import QuicDialer
 from trilane.transport.errors import (
@@ -153,7 +153,7 @@ def swallowing(address: str, port: int) -> Iterator[None]:
 
 def dialer_to(certificates: Certificates, *addresses: str) -> QuicDialer:
     tls = TlsOptions(verify=str(certificates.ca))
-    return QuicDialer(tls, QuicOptions(), Limits(), Addresses(*addresses))
+    return QuicDialer(EngineOptions(tls=tls), Addresses(*addresses))
 
 
 async def test_the_next_address_is_tried_when_one_is_dead(certificates: Certificates) -> None:

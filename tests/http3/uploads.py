@@ -12,7 +12,7 @@ from tests.http3.pair import ServerSide
 from tests.http3.udp_server import background
 from tests.peers.certificates import Certificates, Identity
 from trilane.transport.body import Body
-from trilane.transport.config import Limits, QuicOptions, Timeouts, TlsOptions
+from trilane.transport.config import EngineOptions, Limits, QuicOptions, Timeouts, TlsOptions
 from trilane.transport.connections.exchange import Exchange, Progress
 from trilane.transport.connections.http3 import Http3Connection
 from trilane.transport.connections.http3_dialer import QuicDialer
@@ -107,7 +107,7 @@ class Dialling:
     async def dial(self, url: str) -> Http3Connection:
         tls = self.tls or TlsOptions(verify=str(self.certificates.ca))
         if self.dialer is None:
-            self.dialer = QuicDialer(tls, self.quic, Limits(), SystemResolver())
+            self.dialer = QuicDialer(EngineOptions(tls=tls, quic=self.quic), SystemResolver())
         origin = parse_url(url).origin
         self.log = replace(DialLog())
         return await self.dialer.dial(

@@ -14,7 +14,7 @@ import time
 import anyio
 import anyio.to_thread
 
-from ..config import HttpVersion, Limits, QuicOptions, TlsOptions
+from ..config import EngineOptions, HttpVersion
 from ..message import Origin
 from ..net.datagram import Address, DatagramSocket
 from ..net.dial_log import DialLog
@@ -34,12 +34,10 @@ from .quic_link import QuicLink
 class QuicDialer:
     """Makes the HTTP/3 connections of one client, and keeps its session tickets."""
 
-    def __init__(
-        self, tls: TlsOptions, quic: QuicOptions, limits: Limits, resolver: Resolver
-    ) -> None:
-        self._tls = tls
-        self._quic = quic
-        self._limits = limits
+    def __init__(self, options: EngineOptions, resolver: Resolver) -> None:
+        self._tls = options.tls
+        self._quic = options.quic
+        self._limits = options.limits
         self._resolver = resolver
         self._sessions = SessionCache()
 
