@@ -4,6 +4,9 @@ h11 knows the grammar and the message states. This machine gives it the shape of
 protocols, and adds what a client needs beyond it: bounds on complete heads and trailers, byte
 counts, requests answered before they were sent completely, and one reusable flag that says when
 the next request may follow.
+
+An exchange that is as plain as most are (`http1_plain.py`) is carried without h11, which is told of
+the request as soon as anything else comes, and goes on from there.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import h11
 from ..buffers import Buffer
 from ..config import HttpVersion, Limits
 from ..errors import InvalidHeader
-from ..message import RequestHead, ResponseHead
+from ..message import Headers, RequestHead, ResponseHead
 from .events import (
     ConnectionTerminated,
     DataReceived,
@@ -28,6 +31,7 @@ from .events import (
 )
 from .fields import announces_length, headers_from
 from .h11_private import new_request, unparsed_bytes
+from .http1_plain import REFUSED_FIELDS, request_head_bytes, whole_response
 from .machine import StreamTotals
 
 #: Body bytes queued at most before `transmit` must take them: one buffer of the driver.
@@ -38,10 +42,9 @@ MAX_INTERIM_RESPONSES = 1000
 #: A peer's garbage is quoted in a reason only so far.
 _REASON_CHARS = 200
 
-# The machine writes these itself, or has no use for what they ask (RFC 9110 §7.6.1, §7.8).
-_REFUSED_FIELDS = frozenset(("host", "content-length", "transfer-encoding", "upgrade"))
 _STATUS_HINT_TOO_LARGE = 431
 _GREETING = b"HTTP/1."
+_NO_FIELDS = Headers()
 
 
 class _Violation(Exception):
@@ -57,6 +60,10 @@ class _Message:
     """One request and its response."""
 
     stream_id: int
+    untold: RequestHead | None = None
+    """The head, as long as h11 has not been told of this request."""
+    body_bytes: int = 0
+    """Of the request, so far."""
     sent_bytes: int = 0
     received_bytes: int = 0
     """As fed, a partial event included; without what came after the response."""
@@ -126,11 +133,15 @@ class Http1Machine:
             raise RuntimeError("this connection takes no request now")
         if end and head.content_length:
             raise RuntimeError("a body was announced and none follows")
-        request = _h11_request(head, end=end)
+        plain = request_head_bytes(head)
+        request = _h11_request(head, end=end) if plain is None else None
         self._requests += 1
-        message = _Message(self._requests)
+        message = _Message(self._requests, head if request is None else None)
         self._messages[message.stream_id] = self._current = message
-        self._out += self._give(request)
+        if plain is not None:
+            self._out.append(plain)
+        elif request is not None:
+            self._out += self._give(request)
         if end:
             self._end_request(message)
         return message.stream_id
@@ -144,8 +155,7 @@ class Http1Machine:
         """Queue body bytes; see `HttpMachine.send_body`. `transmit` returns `data` itself."""
         message = self._expect_sending(stream_id)
         if len(data):
-            # h11 hands on the very object it is given (its sendfile support), whatever its type.
-            self._out += self._give(h11.Data(data=cast("bytes", data)))
+            self._out += self._framed(message, data)
             self._queued_body_bytes += len(data)
         if end:
             self._end_request(message)
@@ -158,8 +168,7 @@ class Http1Machine:
         message = self._expect_sending(stream_id)
         if self._out:
             raise RuntimeError("what is queued must be sent first")
-        pieces = self._give(h11.Data(data=cast("bytes", _FileBytes(byte_count))))
-        if len(pieces) > 1:
+        if len(self._framed(message, _FileBytes(byte_count))) > 1:
             raise RuntimeError("a chunked body cannot be passed by")
         message.sent_bytes += byte_count
         if end:
@@ -199,6 +208,10 @@ class Http1Machine:
         if message.response_ended:
             self._reusable = False
             return []
+        if message.untold is not None:
+            if message.request_ended and (whole := self._whole_response(message, data)):
+                return whole
+            self._tell_h11(message, message.body_bytes)
         if not data:
             self._reusable = False
         elif not _may_be_http1(data, message.received_bytes):
@@ -245,12 +258,53 @@ class Http1Machine:
         except h11.LocalProtocolError as exc:
             raise RuntimeError(f"the request breaks its own head: {exc}") from exc
 
+    def _framed(self, message: _Message, data: Buffer | _FileBytes) -> list[Buffer]:
+        """Body bytes with what HTTP/1.1 puts around them."""
+        message.body_bytes += len(data)
+        head = message.untold
+        if head is not None and message.body_bytes <= (head.content_length or 0):
+            return [cast("Buffer", data)]
+        self._tell_h11(message, message.body_bytes - len(data))
+        # h11 hands on the very object it is given (its sendfile support), whatever its type.
+        return self._give(h11.Data(data=cast("bytes", data)))
+
+    def _tell_h11(self, message: _Message, body_bytes: int) -> None:
+        """Bring h11 to where a plain request is; it is its business from now on."""
+        head, message.untold = message.untold, None
+        if head is None:
+            return
+        self._give(_h11_request(head, end=False))
+        if body_bytes:
+            self._give(h11.Data(data=cast("bytes", _FileBytes(body_bytes))))
+        if message.request_ended:
+            self._give(h11.EndOfMessage())
+
     def _end_request(self, message: _Message) -> None:
-        self._out += self._give(h11.EndOfMessage())
+        head = message.untold
+        if head is None or message.body_bytes != head.content_length:
+            self._tell_h11(message, message.body_bytes)
+            self._out += self._give(h11.EndOfMessage())
         message.request_ended = True
         self._finish_if_both_ended(message)
 
     # --- receiving ----------------------------------------------------------------------------
+
+    def _whole_response(self, message: _Message, data: bytes) -> list[Event]:
+        """The events of a response that came in one piece; none if it did not."""
+        found = whole_response(data, self._head_limit_bytes)
+        if found is None:
+            return []
+        head, head_bytes = found
+        message.received_bytes = message.parsed_bytes = len(data)
+        message.head_received = message.response_ended = True
+        # h11 was never told of the request, so it is ready for the next one.
+        self._current = None
+        body_bytes = len(data) - head_bytes
+        events: list[Event] = [HeadReceived(message.stream_id, head, head_bytes)]
+        if body_bytes:
+            events.append(DataReceived(message.stream_id, data[head_bytes:], body_bytes))
+        events.append(ResponseEnded(message.stream_id, _NO_FIELDS))
+        return events
 
     def _parse(self, message: _Message, events: list[Event], *, at_end: bool) -> None:
         if at_end and not message.head_received:
@@ -343,7 +397,7 @@ def _h11_request(head: RequestHead, *, end: bool) -> h11.Request:
         fields.append(("Transfer-Encoding", "chunked"))
     elif announces_length(head):
         fields.append(("Content-Length", str(head.content_length)))
-    refused = _REFUSED_FIELDS.intersection([name.lower() for name, _ in head.headers.fields])
+    refused = REFUSED_FIELDS.intersection([name.lower() for name, _ in head.headers.fields])
     if refused:
         raise InvalidHeader(f"the connection writes {', '.join(sorted(refused))} itself")
     try:
