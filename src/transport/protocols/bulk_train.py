@@ -30,15 +30,14 @@ _SAMPLE_BYTES = 16
 _FIRST_BYTE = 0x43
 _PACKET_NUMBER_BYTES = 4
 _PACKET_NUMBER_MASK = 0xFFFFFFFF
-_MASKED_BITS = 0x1F
+_FIRST_BYTE_BITS = bytes(byte & 0x1F for byte in range(256))
+"""What of a mask applies to the first byte."""
 # STREAM with an offset, without a length (RFC 9000 §19.8).
 _STREAM_WITH_OFFSET = 0x0C
 _FIN = 0x01
 # Offsets as variable-length integers of four or eight bytes, whatever their value (§16).
 _SHORT_OFFSETS = 1 << 30
 _SHORT_TAG, _LONG_TAG = 0x80000000, 0xC000000000000000
-#: First byte of a mask, the four bytes for the packet number, and what is not used.
-_MASK = Struct(">BI11x")
 
 ReadInto = Callable[[int, memoryview], None]
 
@@ -87,13 +86,17 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """Sizes that trains have in common as long as nothing changes on the path."""
+    """What trains have in common as long as nothing changes on the path."""
 
     datagram_bytes: int
-    header_bytes: int
-    """Up to the packet number, which is the last of it."""
+    cid: bytes
     frame_bytes: int
     """The STREAM frame's header."""
+
+    @property
+    def header_bytes(self) -> int:
+        """Up to the packet number, which is the last of it."""
+        return 1 + len(self.cid) + _PACKET_NUMBER_BYTES
 
     @property
     def share(self) -> int:
@@ -104,21 +107,24 @@ class _Shape:
 class _Places:
     """Where the packets of trains of one shape lie in the two buffers.
 
-    Slicing a buffer costs as much as half an encryption, so it is done once per shape.
+    Slicing a buffer costs as much as half an encryption, so it is done once per shape; and the
+    connection id stays where it is from one train to the next.
     """
 
     __slots__ = ("plain", "samples", "secret", "shape")
 
     def __init__(self, shape: _Shape, plain: memoryview, packets: memoryview) -> None:
-        size, header, frame = shape.datagram_bytes, shape.header_bytes, shape.frame_bytes
+        size, header, cid = shape.datagram_bytes, shape.header_bytes, shape.cid
         starts = range(0, size * min(MOST_PACKETS, MOST_BYTES // size), size)
         self.shape = shape
         self.plain = [
-            plain[at : at + frame + shape.share]
+            plain[at : at + shape.frame_bytes + shape.share]
             for at in range(0, shape.share * len(starts), shape.share)
         ]
         self.secret = [packets[at + header : at + size] for at in starts]
         self.samples = [packets[at + header : at + header + _SAMPLE_BYTES] for at in starts]
+        for at in starts:
+            packets[at + 1 : at + 1 + len(cid)] = cid
 
 
 class TrainBuilder:
@@ -127,7 +133,7 @@ class TrainBuilder:
     def __init__(self) -> None:
         self._packets = memoryview(bytearray(MOST_BYTES))
         self._plain = memoryview(bytearray(MOST_BYTES))
-        self._places = _Places(_Shape(MOST_BYTES, 0, 0), self._plain, self._packets)
+        self._places: _Places | None = None
 
     def build(
         self,
@@ -152,49 +158,72 @@ class TrainBuilder:
         Raises:
             SourceError: `read_into` failed; nothing has happened.
         """
-        frame_bytes = _frame_header_bytes(plan.stream_id, plan.stop)
-        shape = _Shape(datagram_bytes, 1 + len(cid) + _PACKET_NUMBER_BYTES, frame_bytes)
-        if shape != self._places.shape:
-            self._places = _Places(shape, self._plain, self._packets)
-        read_into(plan.start, self._plain[frame_bytes : frame_bytes + plan.stop - plan.start])
-        samples = self._encrypt(plan, keys, cid, first_packet)
-        masks = keys.protection.update(b"".join(samples))
-        header = Struct(f">B{len(cid)}sI")
+        places = self._places_for(
+            _Shape(datagram_bytes, cid, _frame_header_bytes(plan.stream_id, plan.stop))
+        )
+        frame_bytes, length = places.shape.frame_bytes, plan.stop - plan.start
+        read_into(plan.start, self._plain[frame_bytes : frame_bytes + length])
+        count = -(-length // plan.share)
+        numbers = range(first_packet, first_packet + count)
+        truncated = [
+            (number & _PACKET_NUMBER_MASK).to_bytes(_PACKET_NUMBER_BYTES, "big")
+            for number in numbers
+        ]
         first_byte = _FIRST_BYTE | keys.first_byte_bits
-        number, start = first_packet, 0
-        for bits, mask in _MASK.iter_unpack(masks):
-            masked = (number & _PACKET_NUMBER_MASK) ^ mask
-            header.pack_into(self._packets, start, first_byte ^ (bits & _MASKED_BITS), cid, masked)
-            number, start = number + 1, start + datagram_bytes
-        overhead = datagram_bytes - shape.share
-        return self._packets[: plan.stop - plan.start + len(samples) * overhead]
+        prefix = bytes((first_byte,)) + cid
+        headers = [prefix + number for number in truncated]
+        _encrypt(places, plan, keys, numbers, headers)
+        masks = keys.protection.update(b"".join(places.samples[:count]))
+        _protect(self._packets, places.shape, first_byte, b"".join(truncated), masks)
+        return self._packets[: length + count * (datagram_bytes - places.shape.share)]
 
-    def _encrypt(
-        self, plan: Plan, keys: PacketKeys, cid: bytes, first_packet: int
-    ) -> list[memoryview]:
-        """Encrypt all payloads into their places; the samples for header protection."""
-        share, length = plan.share, plan.stop - plan.start
-        frame_header, tag = _frame_header_struct(plan)
-        kind, sid = _STREAM_WITH_OFFSET, encode_varint(plan.stream_id)
-        header = Struct(f">B{len(cid)}sI")
-        first_byte = _FIRST_BYTE | keys.first_byte_bits
-        encrypt, iv = keys.aead.encrypt_into, keys.iv
-        count = -(-length // share)
-        plains, secrets = self._places.plain, self._places.secret
-        for index in range(count):
-            plain, secret = plains[index], secrets[index]
-            position, number = index * share, first_packet + index
-            if index == count - 1:
-                left = length - position
-                plain = plain[: left + self._places.shape.frame_bytes]
-                secret = secret[: len(plain) + _TAG_BYTES]
-                kind |= _FIN * plan.fin
-            frame_header.pack_into(plain, 0, kind, sid, tag | (plan.start + position))
-            nonce = (iv ^ number).to_bytes(_NONCE_BYTES, "big")
-            encrypt(
-                nonce, plain, header.pack(first_byte, cid, number & _PACKET_NUMBER_MASK), secret
-            )
-        return self._places.samples[:count]
+    def _places_for(self, shape: _Shape) -> _Places:
+        if self._places is None or shape != self._places.shape:
+            self._places = _Places(shape, self._plain, self._packets)
+        return self._places
+
+
+def _encrypt(
+    places: _Places, plan: Plan, keys: PacketKeys, numbers: range, headers: list[bytes]
+) -> None:
+    """Encrypt all payloads into their places."""
+    count, share = len(numbers), plan.share
+    plains, secrets = places.plain[:count], places.secret[:count]
+    left = plan.stop - plan.start - (count - 1) * share
+    plains[-1] = plains[-1][: places.shape.frame_bytes + left]
+    secrets[-1] = secrets[-1][: len(plains[-1]) + _TAG_BYTES]
+    iv, encrypt = keys.iv, keys.aead.encrypt_into
+    nonces = [(iv ^ number).to_bytes(_NONCE_BYTES, "big") for number in numbers]
+    frame_header, kind, tag = _frame_header(plan)
+    pack, kinds = frame_header.pack_into, [kind] * count
+    if plan.fin:
+        kinds[-1] = bytes((kind[0] | _FIN,)) + kind[1:]
+    # Both parts of an offset have their own bits, so their sum is their union.
+    offsets = range(tag + plan.start, tag + plan.stop, share)
+    for plain, secret, nonce, header, form, offset in zip(
+        plains, secrets, nonces, headers, kinds, offsets, strict=True
+    ):
+        pack(plain, 0, form, offset)
+        encrypt(nonce, plain, header, secret)
+
+
+def _protect(
+    packets: memoryview, shape: _Shape, first_byte: int, numbers: bytes, masks: bytes
+) -> None:
+    """Write first bytes and packet numbers, masked (RFC 9001 §5.4.1), a byte of all at a time."""
+    size = shape.datagram_bytes
+    count = len(numbers) // _PACKET_NUMBER_BYTES
+    end = (count - 1) * size + shape.header_bytes
+    bits = _xor(bytes((first_byte,)) * count, masks[::_SAMPLE_BYTES].translate(_FIRST_BYTE_BITS))
+    packets[0:end:size] = bits
+    for index in range(_PACKET_NUMBER_BYTES):
+        at = 1 + len(shape.cid) + index
+        plain, mask = numbers[index::_PACKET_NUMBER_BYTES], masks[1 + index :: _SAMPLE_BYTES]
+        packets[at:end:size] = _xor(plain, mask)
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(len(one), "big")
 
 
 def data_per_packet(datagram_bytes: int, cid: bytes, stream_id: int, stop: int) -> int:
@@ -207,8 +236,9 @@ def _frame_header_bytes(stream_id: int, stop: int) -> int:
     return 1 + len(encode_varint(stream_id)) + (4 if stop <= _SHORT_OFFSETS else 8)
 
 
-def _frame_header_struct(plan: Plan) -> tuple[Struct, int]:
-    """How a STREAM frame's header is laid out, and what marks the offset's length."""
+def _frame_header(plan: Plan) -> tuple[Struct, bytes, int]:
+    """How a STREAM frame's header is laid out: kind and stream, and the offset with its length."""
     long = plan.stop > _SHORT_OFFSETS
-    sid_bytes = len(encode_varint(plan.stream_id))
-    return Struct(f">B{sid_bytes}s{'Q' if long else 'I'}"), _LONG_TAG if long else _SHORT_TAG
+    kind = bytes((_STREAM_WITH_OFFSET,)) + encode_varint(plan.stream_id)
+    layout = Struct(f">{len(kind)}s{'Q' if long else 'I'}")
+    return layout, kind, _LONG_TAG if long else _SHORT_TAG
