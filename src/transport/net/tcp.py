@@ -29,6 +29,7 @@ from .sendfile import (
     read_piece,
     unreadable,
 )
+from .standing_watch import StandingWatch, standing_watch
 from .stream import WireCounters
 from .transmit_stamps import TransmitStamps, stamp_transmissions
 
@@ -76,6 +77,11 @@ class TcpStream:
         self._closed = False
         self._waiting = 0
         self._failure: OSError | None = None
+        self._arrived: bytes | OSError | None = None
+        """What was read while somebody waited, not handed out yet."""
+        self._wanted_bytes = 0
+        self._watch: StandingWatch | None = None
+        self._watchable = True
         self._send_credit = _TURN_BYTES
         self._receive_credit = _TURN_BYTES
 
@@ -130,7 +136,8 @@ class TcpStream:
             await checkpoint()
             self._receive_credit = _TURN_BYTES
         while (data := self.receive_nowait(max_bytes)) is None:
-            await self._wait(anyio.wait_readable)
+            self._wanted_bytes = max_bytes
+            await self._wait_readable()
             self._receive_credit = _TURN_BYTES
         self._receive_credit -= max(len(data), _CALL_BYTES)
         return data
@@ -151,14 +158,16 @@ class TcpStream:
     def receive_nowait(self, max_bytes: int = 65536) -> bytes | None:
         """Return what is there, None if nothing; see `LayerableStream.receive_nowait`."""
         self._check_open()
-        try:
-            data = self._sock.recv(max_bytes)
-        except (BlockingIOError, InterruptedError):
+        arrived, self._arrived = self._arrived, None
+        if arrived is None:
+            arrived = self._read(max_bytes)
+        if arrived is None:
             return None
-        except OSError as exc:
-            raise self._lost(exc) from exc
-        self.read_ns = time.monotonic_ns()
-        self.wire.received_bytes += len(data)
+        if isinstance(arrived, OSError):
+            raise self._lost(arrived) from arrived
+        data = arrived[:max_bytes]
+        if len(data) < len(arrived):
+            self._arrived = arrived[max_bytes:]
         if not data and self._failure is not None:
             # The kernel tells an error once. It told `send`, so to `recv` the end looks orderly.
             raise self._lost(self._failure) from self._failure
@@ -169,6 +178,8 @@ class TcpStream:
         if self._closed:
             return
         self._closed = True
+        if self._watch is not None:
+            self._watch.close()
         if self._waiting:
             try:
                 anyio.notify_closing(self._sock)
@@ -178,7 +189,7 @@ class TcpStream:
 
     def is_idle_and_alive(self) -> bool:
         """Whether the peer has neither closed nor sent anything; see `ByteStream`."""
-        if self._closed or self.broken:
+        if self._closed or self.broken or self._arrived is not None:
             return False
         try:
             self._sock.recv(1, socket.MSG_PEEK)
@@ -242,6 +253,38 @@ class TcpStream:
             self.wire.sent_bytes += count
             self._send_credit -= max(count, _CALL_BYTES)
         return count
+
+    # --- receiving ----------------------------------------------------------------------------
+
+    def _read(self, max_bytes: int) -> bytes | OSError | None:
+        """Make the system call; None when nothing has arrived."""
+        try:
+            data = self._sock.recv(max_bytes)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as exc:
+            return exc
+        self.read_ns = time.monotonic_ns()
+        self.wire.received_bytes += len(data)
+        return data
+
+    def _take_in(self) -> bool:
+        """Read for who waits; whether there was anything."""
+        if self.stamps is not None:
+            # They make the socket look readable until they are taken.
+            self.stamps.drain()
+        self._arrived = self._read(self._wanted_bytes)
+        return self._arrived is not None
+
+    async def _wait_readable(self) -> None:
+        if self._watch is None and self._watchable:
+            self._watch = standing_watch(self._sock, self._take_in)
+            self._watchable = self._watch is not None
+        if self._watch is None:
+            await self._wait(anyio.wait_readable)
+        else:
+            await self._watch.wait()
+            self._check_open()
 
     # --- waiting, closing, failing ------------------------------------------------------------
 

@@ -1,0 +1,85 @@
+"""asyncio: a socket that stays registered with the event loop from one wait to the next.
+
+`anyio.wait_readable` registers and deregisters its socket each time, which is two system calls and
+half the cost of a wait. A registration that stays has to be answered by reading there and then:
+until it was read from, the socket is reported again with every turn of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import sniffio
+
+
+class StandingWatch:
+    """Reads from a socket as soon as something has arrived, while somebody waits for it."""
+
+    def __init__(
+        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, read: Callable[[], bool]
+    ) -> None:
+        """Register nothing yet.
+
+        Args:
+            sock: what to watch; it is closed only after the watch.
+            loop: the running one.
+            read: reads from the socket without waiting; returns whether that is news. Must not
+                raise.
+        """
+        self._fd = sock.fileno()
+        self._loop = loop
+        self._read = read
+        self._registered = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        """Wait for news, or for `close`. One task at a time."""
+        if not self._registered:
+            self._loop.add_reader(self._fd, self._readable)
+            self._registered = True
+        self._waiter = waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def close(self) -> None:
+        """Deregister, and wake who waits; idempotent."""
+        if self._loop.is_closed():
+            return
+        self._deregister()
+        self._wake()
+
+    def _readable(self) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            # Nobody wants it now, and the loop must not spin.
+            self._deregister()
+        elif self._read():
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _deregister(self) -> None:
+        if self._registered:
+            self._registered = False
+            self._loop.remove_reader(self._fd)
+
+
+def standing_watch(sock: socket.socket, read: Callable[[], bool]) -> StandingWatch | None:
+    """A watch for the running event loop; None where it has no such thing (trio, Windows)."""
+    if sniffio.current_async_library() != "asyncio":
+        return None
+    loop = asyncio.get_running_loop()
+    if not _can_watch(loop):
+        return None
+    return StandingWatch(sock, loop, read)
+
+
+def _can_watch(loop: asyncio.AbstractEventLoop) -> bool:
+    # Windows' default loop has the method, and only says that it is not implemented.
+    return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader

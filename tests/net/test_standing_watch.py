@@ -1,0 +1,80 @@
+"""What waits for bytes over and over; on trio the same is asked of the plain way of waiting."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from tests.net.support import connected
+from trilane.transport.errors import ConnectionLost
+
+
+async def test_nothing_is_lost_when_the_receiver_is_cancelled_as_the_bytes_arrive() -> None:
+    with connected() as (stream, peer), anyio.fail_after(5):
+        received = b""
+        for number in range(50):
+            async with anyio.create_task_group() as tasks:
+
+                async def receive() -> None:
+                    nonlocal received
+                    received += await stream.receive()
+
+                tasks.start_soon(receive)
+                await anyio.lowlevel.checkpoint()
+                peer.sendall(b"%02d" % number)
+                for _ in range(number % 4):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+        while len(received) < 100:
+            received += await stream.receive()
+        assert received == b"".join(b"%02d" % number for number in range(50))
+
+
+async def test_a_piece_smaller_than_what_was_read_leaves_the_rest() -> None:
+    with connected() as (stream, peer), anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+
+            async def receive() -> None:
+                assert await stream.receive(4) == b"abcd"
+
+            tasks.start_soon(receive)
+            await anyio.lowlevel.checkpoint()
+            peer.sendall(b"abcdef")
+        assert await stream.receive() == b"ef"
+        assert stream.wire.received_bytes == 6
+
+
+async def test_bytes_that_nobody_wants_do_not_keep_the_loop_turning() -> None:
+    with connected() as (stream, peer), anyio.fail_after(5):
+        peer.sendall(b"first")
+        assert await stream.receive() == b"first"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.receive)
+            await anyio.lowlevel.checkpoint()
+            peer.sendall(b"second")
+        peer.sendall(b"third")
+        await anyio.sleep(0.01)
+        watch = stream._watch
+        assert watch is None or not watch._registered
+        assert await stream.receive() == b"third"
+
+
+@pytest.mark.parametrize("waited_before", [False, True])
+async def test_closing_wakes_the_receiver(waited_before: bool) -> None:
+    with connected() as (stream, peer), anyio.fail_after(5):
+        if waited_before:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(stream.receive)
+                await anyio.lowlevel.checkpoint()
+                peer.sendall(b"x")
+        async with anyio.create_task_group() as tasks:
+
+            async def receive() -> None:
+                with pytest.raises(ConnectionLost, match="this side"):
+                    await stream.receive()
+
+            tasks.start_soon(receive)
+            await anyio.lowlevel.checkpoint()
+            stream.close()
+        assert stream._sock.fileno() == -1
