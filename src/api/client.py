@@ -37,8 +37,8 @@ class AsyncClient:
     block closes its connections, and calls still running raise `ClientClosed`.
 
     Args:
-        options: see `ClientOptions`: http2, http3, verify, cert, proxy, timeout, limits, quic,
-            quality, kernel_timestamps, trust_env.
+        options: see `ClientOptions`: http2, http3, verify, cert, tls_minimum, ciphers, pins,
+            proxy, timeout, limits, quic, quality, kernel_timestamps, trust_env.
 
     Raises:
         UsageError: an option has a value it cannot have.

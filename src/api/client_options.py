@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from ssl import SSLContext
 from typing import Literal, TypedDict, get_args
 
@@ -18,8 +18,10 @@ from ..transport.config import (
     ThroughputRule,
     Timeouts,
     TlsOptions,
+    TlsVersion,
 )
 from ..transport.errors import UsageError
+from ..transport.pins import read_pins
 
 PathInput = str | os.PathLike[str]
 VerifyInput = bool | PathInput | SSLContext
@@ -45,6 +47,14 @@ class ConnectOptions(TypedDict, total=False):
     or an `ssl.SSLContext`."""
     cert: CertInput | None
     """Client certificate: a PEM file, (certificate, key), or (certificate, key, password)."""
+    tls_minimum: TlsVersion
+    """The oldest TLS version over TCP: "1.2" (default) or "1.3". QUIC has 1.3 always."""
+    ciphers: str | None
+    """Cipher suites of TLS 1.2, as an OpenSSL cipher string. Python cannot choose those of TLS 1.3
+    over TCP; QUIC's are `QuicOptions.cipher_suites`."""
+    pins: Mapping[str, Iterable[str]] | None
+    """By host, or `*.` and a domain, the keys a certificate may have, beside passing verification:
+    `{"example.com": ["sha256/…="]}`, as curl's `--pinnedpubkey` writes them. Over TCP and QUIC."""
     proxy: str | None
     """None; proxies are not supported yet."""
     limits: Limits | None
@@ -76,7 +86,7 @@ def engine_options(given: ConnectOptions) -> EngineOptions:
     refuse_proxy(given.get("proxy"))
     trust_env = given.get("trust_env", True)
     return EngineOptions(
-        tls=tls_options(given.get("verify", True), given.get("cert"), trust_env=trust_env),
+        tls=tls_options(given, trust_env=trust_env),
         limits=given.get("limits") or Limits(),
         quic=quic_options(given.get("quic"), trust_env=trust_env),
         quality=quality_options(given.get("quality")),
@@ -100,9 +110,16 @@ def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
         raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
 
 
-def tls_options(verify: VerifyInput, cert: CertInput | None, *, trust_env: bool) -> TlsOptions:
-    """Verification and client certificate; `SSLKEYLOGFILE` when the environment is trusted."""
-    keylog_path = _environment("SSLKEYLOGFILE") if trust_env else None
+def tls_options(given: ConnectOptions, *, trust_env: bool) -> TlsOptions:
+    """All about TLS; `SSLKEYLOGFILE` when the environment is trusted.
+
+    Raises:
+        UsageError: an option has a value it cannot have.
+    """
+    verify, cert = given.get("verify", True), given.get("cert")
+    minimum = given.get("tls_minimum", "1.2")
+    if minimum not in get_args(TlsVersion):
+        raise UsageError(f"tls_minimum must be one of {get_args(TlsVersion)}, not {minimum!r}")
     try:
         checked = verify if isinstance(verify, bool | SSLContext) else os.fspath(verify)
         certificate, key, password = _certificate(cert)
@@ -112,7 +129,14 @@ def tls_options(verify: VerifyInput, cert: CertInput | None, *, trust_env: bool)
             f"(cert, key) or (cert, key, password): got {verify!r} and a {type(cert).__name__}"
         ) from None
     return TlsOptions(
-        verify=checked, cert=certificate, key=key, key_password=password, keylog_path=keylog_path
+        verify=checked,
+        cert=certificate,
+        key=key,
+        key_password=password,
+        minimum=minimum,
+        ciphers=given.get("ciphers"),
+        pins=read_pins(given.get("pins") or {}),
+        keylog_path=_environment("SSLKEYLOGFILE") if trust_env else None,
     )
 
 

@@ -8,11 +8,18 @@ from pathlib import Path
 from ssl import SSLContext
 from typing import Literal
 
+from .pins import Pins
+
 RetryStale = Literal["always", "idempotent", "never"]
 """Whether a request is resent when a reused connection dies before any response byte."""
+TlsVersion = Literal["1.2", "1.3"]
 ThroughputRule = Literal["relaxed", "chromium"]
 """`relaxed`: any response of 64 kB, or over two round trips, tells of the network's throughput.
 `chromium`: only five GET requests at once, of 32 kB together; uploads never qualify."""
+CipherSuite = Literal[
+    "TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256"
+]
+"""A cipher suite of TLS 1.3 that QUIC can have here."""
 QualityScope = Literal["process", "client"]
 """Whose requests count: those of all clients with the same options, or of this one alone."""
 
@@ -72,6 +79,13 @@ class TlsOptions:
     """PEM file with the client's private key."""
     key_password: str | None = field(default=None, repr=False)
     """Password of the private key."""
+    minimum: TlsVersion = "1.2"
+    """The oldest TLS version over TCP; QUIC has TLS 1.3 always (RFC 9001 §4.2)."""
+    ciphers: str | None = None
+    """Cipher suites of TLS 1.2 as an OpenSSL cipher string; None for OpenSSL's default. Those of
+    TLS 1.3 are not governed by it; QUIC's are `QuicOptions.cipher_suites`."""
+    pins: Pins = frozenset()
+    """Keys that servers must have, beside passing verification."""
     keylog_path: str | None = None
     """NSS key log (RFC 9850) to append to; the `SSLKEYLOGFILE` variable sets it."""
 
@@ -87,6 +101,12 @@ class QuicOptions:
     by probing (RFC 8899), from 1200 on, which is QUIC's floor; up to 65 000 with jumbo frames."""
     idle_timeout_s: float = 30.0
     """The idle timeout we offer (RFC 9000 §10.1)."""
+    cipher_suites: tuple[CipherSuite, ...] = (
+        "TLS_AES_256_GCM_SHA384",
+        "TLS_AES_128_GCM_SHA256",
+        "TLS_CHACHA20_POLY1305_SHA256",
+    )
+    """What the handshake offers, preferred first."""
     qlog_dir: str | None = None
     """Folder for qlog files; the `QLOGDIR` variable sets it."""
 

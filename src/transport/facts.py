@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .pins import pin_of
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsFacts:
@@ -18,4 +20,10 @@ class TlsFacts:
     early_data_accepted: bool | None = None
     """None when no early data was offered."""
     peer_certificate_der: bytes | None = None
-    """The peer's leaf certificate."""
+    """The peer's leaf certificate; None when a QUIC session was resumed, which carries none."""
+
+    @property
+    def pin(self) -> str | None:
+        """The pin that the peer's key fits: `sha256/` and the Base64 of its SPKI's hash."""
+        certificate = self.peer_certificate_der
+        return None if certificate is None else pin_of(certificate)

@@ -151,6 +151,27 @@ def is_ip_literal(host: str) -> bool:
     return _ip_text(host) is not None
 
 
+def ascii_host(host: str) -> str:
+    """A host as `Origin` has it: lower case, international names in their ASCII form.
+
+    Raises:
+        InvalidUrl: it is none.
+    """
+    literal = _ip_text(host)
+    if literal is not None:
+        return literal
+    if "%" in host:
+        raise InvalidUrl(f"host {host!r}: percent-encoding and zone identifiers are not supported")
+    if host.isascii():
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
+            raise InvalidUrl(f"host {host!r} contains a character no host name has")
+        return host.lower()
+    try:
+        return idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError as exc:
+        raise InvalidUrl(f"host {host!r} is not a valid internationalised name: {exc}") from None
+
+
 #: Uploads go to the same few addresses again and again.
 @lru_cache(maxsize=64)
 def _parsed(text: str) -> Url:
@@ -173,7 +194,7 @@ def _parsed(text: str) -> Url:
         raise InvalidUrl(f"url {text!r} has no host")
     if port == 0:
         raise InvalidUrl(f"url {text!r}: port 0 cannot be connected to")
-    origin = Origin(scheme, _ascii_host(parts.hostname), port or _DEFAULT_PORTS[scheme])
+    origin = Origin(scheme, ascii_host(parts.hostname), port or _DEFAULT_PORTS[scheme])
     target = quote(parts.path or "/", safe=_URL_SAFE)
     if parts.query:
         target += "?" + quote(parts.query, safe=_URL_SAFE)
@@ -198,22 +219,6 @@ class ResponseHead:
 
     status: int
     headers: Headers
-
-
-def _ascii_host(host: str) -> str:
-    literal = _ip_text(host)
-    if literal is not None:
-        return literal
-    if "%" in host:
-        raise InvalidUrl(f"host {host!r}: percent-encoding and zone identifiers are not supported")
-    if host.isascii():
-        if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
-            raise InvalidUrl(f"host {host!r} contains a character no host name has")
-        return host.lower()
-    try:
-        return idna.encode(host, uts46=True).decode("ascii")
-    except idna.IDNAError as exc:
-        raise InvalidUrl(f"host {host!r} is not a valid internationalised name: {exc}") from None
 
 
 def _ip_text(host: str) -> str | None:

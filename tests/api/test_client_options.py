@@ -55,29 +55,67 @@ def test_timeouts_that_are_none(timeout: Any) -> None:
 def test_tls_inputs() -> None:
     context = ssl.create_default_context()
 
-    assert tls_options(True, None, trust_env=False).verify is True
-    assert tls_options(Path("ca.pem"), None, trust_env=False).verify == "ca.pem"
-    assert tls_options(context, None, trust_env=False).verify is context
-    pair = tls_options(True, ("c.pem", Path("k.pem")), trust_env=False)
+    assert tls_options({"verify": True}, trust_env=False).verify is True
+    assert tls_options({"verify": Path("ca.pem")}, trust_env=False).verify == "ca.pem"
+    assert tls_options({"verify": context}, trust_env=False).verify is context
+    pair = tls_options({"cert": ("c.pem", Path("k.pem"))}, trust_env=False)
     assert (pair.cert, pair.key, pair.key_password) == ("c.pem", "k.pem", None)
-    triple = tls_options(True, ("c.pem", "k.pem", "secret"), trust_env=False)
+    triple = tls_options({"cert": ("c.pem", "k.pem", "secret")}, trust_env=False)
     assert triple.key_password == "secret"
     assert "secret" not in repr(triple)
-    assert tls_options(True, Path("both.pem"), trust_env=False).cert == "both.pem"
+    assert tls_options({"cert": Path("both.pem")}, trust_env=False).cert == "both.pem"
+
+
+PIN = "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+
+
+def test_tls_settings_are_values() -> None:
+    options = tls_options(
+        {
+            "tls_minimum": "1.3",
+            "ciphers": "ECDHE+AESGCM",
+            "pins": {"Example.COM.": [PIN], "*.bücher.example": {PIN}, "::0:1": (PIN,)},
+        },
+        trust_env=False,
+    )
+    assert (options.minimum, options.ciphers) == ("1.3", "ECDHE+AESGCM")
+    assert options.pins == {
+        ("example.com", PIN),
+        ("*.xn--bcher-kva.example", PIN),
+        ("::1", PIN),
+    }
+    assert hash(options) == hash(options)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tls_minimum": "1.1"},
+        {"pins": [PIN]},
+        {"pins": {"example.com": []}},
+        {"pins": {"example.com": ["sha1/AAAA"]}},
+        {"pins": {"example.com": [PIN + "x"]}},
+        {"pins": {"a.*.example.com": [PIN]}},
+        {"pins": {"": [PIN]}},
+    ],
+)
+def test_tls_settings_that_make_no_sense(wrong: Any) -> None:
+    with pytest.raises(UsageError):
+        tls_options(wrong, trust_env=False)
 
 
 @pytest.mark.parametrize(("verify", "cert"), [(None, None), (1.5, None), (True, 3), (True, ())])
 def test_tls_inputs_that_are_none(verify: Any, cert: Any) -> None:
     with pytest.raises(UsageError, match="verify must be"):
-        tls_options(verify, cert, trust_env=False)
+        tls_options({"verify": verify, "cert": cert}, trust_env=False)
 
 
 def test_the_environment_is_read_only_when_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSLKEYLOGFILE", "keys.log")
     monkeypatch.setenv("QLOGDIR", "qlogs")
 
-    assert tls_options(True, None, trust_env=True).keylog_path == "keys.log"
-    assert tls_options(True, None, trust_env=False).keylog_path is None
+    assert tls_options({"verify": True}, trust_env=True).keylog_path == "keys.log"
+    assert tls_options({"verify": True}, trust_env=False).keylog_path is None
     assert quic_options(None, trust_env=True).qlog_dir == "qlogs"
     assert quic_options(None, trust_env=False).qlog_dir is None
     own = QuicOptions(qlog_dir="mine")

@@ -35,6 +35,17 @@ URL = "https://example.com/upload"
         (["--http3-only"], UploadArguments(url=URL, file="a.jpg", protocol="h3")),
         (["--cacert", "ca.pem"], UploadArguments(url=URL, file="a.jpg", verify="ca.pem")),
         (["-k"], UploadArguments(url=URL, file="a.jpg", verify=False)),
+        (["--tlsv1.2"], UploadArguments(url=URL, file="a.jpg")),
+        (
+            ["--tlsv1.3", "--ciphers", "AESGCM", "--pinnedpubkey", "sha256//a=;sha256/b="],
+            UploadArguments(
+                url=URL,
+                file="a.jpg",
+                tls_minimum="1.3",
+                ciphers="AESGCM",
+                pins=("sha256/a=", "sha256/b="),
+            ),
+        ),
         (["--cert", "me.pem"], UploadArguments(url=URL, file="a.jpg", cert="me.pem")),
         (
             ["--cert", "me.pem", "--key", "me.key"],
@@ -84,6 +95,8 @@ def test_commands(argv: list[str], expected: Arguments) -> None:
         (["upload", URL, "a", "-H", "Name"], "is not 'NAME: VALUE'"),
         (["upload", URL, "a", "--http2", "--http3"], "not allowed with"),
         (["upload", URL, "a", "-k", "--cacert", "x"], "not allowed with"),
+        (["upload", URL, "a", "--tlsv1.2", "--tlsv1.3"], "not allowed with"),
+        (["upload", URL, "a", "--pinnedpubkey", "key.pem"], "sha256//BASE64"),
         (["upload", URL, "a", "--key", "x"], "--key needs --cert"),
         (["upload", URL, "a", "-x", "http://proxy"], "not supported yet"),
         (["upload", URL, "a", "--timeout", "-1"], "not a whole number"),

@@ -16,7 +16,9 @@ from aioquic.quic.packet import pull_quic_header
 from aioquic.tls import SessionTicket
 
 from tests.peers.certificates import Certificates, Identity
+from trilane.transport.config import TlsOptions
 from trilane.transport.message import Headers, RequestHead, parse_url
+from trilane.transport.net.chain import chain_verifier
 from trilane.transport.net.memory_datagram import LinkConditions, VirtualLink
 from trilane.transport.protocols.aioquic_private import COUNTING_CONTROLLERS
 from trilane.transport.protocols.events import Event
@@ -178,7 +180,14 @@ def client_configuration(certificates: Certificates, **changes: object) -> QuicC
 
 
 def make_machine(configuration: QuicConfiguration, **changes: object) -> Http3Machine:
-    settings: dict[str, object] = {"max_datagram_bytes": 1350, "response_head_bytes": 64 * 1024}
+    verifier = chain_verifier(TlsOptions(verify=str(configuration.cafile)))
+    assert verifier is not None
+    host = str(configuration.server_name)
+    settings: dict[str, object] = {
+        "max_datagram_bytes": 1350,
+        "response_head_bytes": 64 * 1024,
+        "check_certificate": lambda chain: verifier.problem(chain, host),
+    }
     return Http3Machine(configuration, **(settings | changes))  # type: ignore[arg-type]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Sequence
 
 import pytest
 from aioquic.h3.connection import H3Connection, H3Stream
@@ -13,11 +14,12 @@ from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import QuicConnection, QuicConnectionId
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
 from aioquic.quic.stream import QuicStream, QuicStreamSender
-from aioquic.tls import Epoch
+from aioquic.tls import Context, Epoch
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.x509 import Certificate
 
 from tests.http3.conftest import MakePair
-from tests.http3.pair import SERVER, client_configuration, make_machine
+from tests.http3.pair import SERVER, Pair, ServerSide, client_configuration, make_machine
 from tests.peers.certificates import Certificates
 from trilane.transport.protocols import aioquic_private as private
 from trilane.transport.protocols.aioquic_trains import TrainPacket
@@ -216,3 +218,25 @@ def test_the_http3_layer_has_no_dynamic_table(make_pair: MakePair) -> None:
 )
 def test_http3_attributes(quic: QuicConnection, name: str) -> None:
     assert hasattr(H3Connection(quic), name)
+
+
+def test_the_handshake_asks_us_about_the_certificate(certificates: Certificates) -> None:
+    asked: list[int] = []
+
+    def check(chain: Sequence[Certificate]) -> str | None:
+        asked.append(len(chain))
+        return "no reason"
+
+    configuration = client_configuration(certificates)
+    pair = Pair(
+        make_machine(configuration, check_certificate=check), ServerSide(certificates.server)
+    )
+    pair.connect()
+    pair.run(lambda: pair.machine.close_cause is not None)
+    assert asked == [1]
+    assert pair.machine.close_cause is not None
+    assert pair.machine.close_cause.reason == "no reason"
+    # Were it not asked, aioquic would verify, and trust nobody.
+    assert (configuration.cadata, configuration.cafile) == (b"", None)
+    assert list(inspect.signature(QuicConnection._initialize).parameters) == ["self", "peer_cid"]
+    assert "self._verify_mode" in inspect.getsource(Context._client_handle_certificate_verify)

@@ -73,9 +73,9 @@ async def test_a_handshake_has_its_own_limit(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("expired", "no longer valid"),
-        ("wrong_host", "doesn't match"),
-        ("unknown_ca", "unable to get local issuer"),
+        ("expired", "it has expired"),
+        ("wrong_host", "it is for another"),
+        ("unknown_ca", "unknown certificate authority"),
     ],
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

@@ -30,6 +30,7 @@ LAYERS = (
         "transport.form",
         "transport.message",
         "transport.multipart",
+        "transport.pins",
         "transport.profile",
         "transport.quality",
         "transport.sources",

@@ -12,6 +12,7 @@ from ..receiver.switches import SWITCH_HELP
 
 Backend = Literal["asyncio", "trio"]
 Protocol = Literal["auto", "http/1.1", "h3"]
+TlsVersion = Literal["1.2", "1.3"]
 NameAndValue = tuple[str, str]
 
 _SERVE_PORT = 8443
@@ -32,6 +33,10 @@ class UploadArguments:
     """Race h3 against TCP."""
     verify: bool | str = True
     cert: str | tuple[str, str] | None = None
+    tls_minimum: TlsVersion = "1.2"
+    ciphers: str | None = None
+    pins: tuple[str, ...] = ()
+    """Those of the URL's host; empty for none."""
     timeout_s: float | None = 60.0
     count: int = 1
     json: bool = False
@@ -130,6 +135,7 @@ def _add_upload(parser: argparse.ArgumentParser) -> None:
     trust.add_argument("-k", "--insecure", action="store_true", help="trust any certificate")
     add("--cert", metavar="PEM", help="client certificate (and its key, without --key)")
     add("--key", metavar="PEM", help="key of the client certificate")
+    _add_tls(parser)
     add("-x", "--proxy", metavar="PROXY", help="not supported yet")
     add("--timeout", metavar="MS", type=_milliseconds, default=60.0, help="0 for none (60000)")
     add("-n", "--count", type=_count, default=1, help="upload so many times, one after the other")
@@ -147,6 +153,27 @@ def _add_protocol(group: argparse._MutuallyExclusiveGroup) -> None:
         ("--http3-only", "HTTP/3, nothing else"),
     ):
         group.add_argument(flag, dest="http", action="store_const", const=flag, help=text)
+
+
+def _add_tls(parser: argparse.ArgumentParser) -> None:
+    oldest = parser.add_mutually_exclusive_group()
+    for flag, least in (("--tlsv1.2", "1.2"), ("--tlsv1.3", "1.3")):
+        oldest.add_argument(
+            flag,
+            dest="tls_minimum",
+            action="store_const",
+            const=least,
+            default="1.2",
+            help=f"TLS {least} or later over TCP" + " (default)" * (least == "1.2"),
+        )
+    parser.add_argument("--ciphers", metavar="LIST", help="cipher suites of TLS 1.2, by OpenSSL")
+    parser.add_argument(
+        "--pinnedpubkey",
+        metavar="HASHES",
+        type=_pins,
+        default=(),
+        help="keys that the URL's host may have: 'sha256//BASE64;sha256//BASE64'",
+    )
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -180,6 +207,9 @@ def _upload_arguments(
         http3=given.http == "--http3",
         verify=given.cacert or not given.insecure,
         cert=given.cert if given.key is None else (given.cert, given.key),
+        tls_minimum=given.tls_minimum,
+        ciphers=given.ciphers,
+        pins=given.pinnedpubkey,
         timeout_s=given.timeout or None,
         count=given.count,
         json=given.json,
@@ -207,6 +237,14 @@ def _header(text: str) -> NameAndValue:
     if not colon and text.endswith(";") and text[:-1].strip():
         return text[:-1].strip(), ""
     raise argparse.ArgumentTypeError(f"{text!r} is not 'NAME: VALUE' (nor 'NAME;')")
+
+
+def _pins(text: str) -> tuple[str, ...]:
+    """Curl writes two slashes, RFC 7469's tools one."""
+    pins = tuple(pin.strip().replace("sha256//", "sha256/", 1) for pin in text.split(";"))
+    if not all(pin.startswith("sha256/") for pin in pins):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 'sha256//BASE64', once or more with ';'")
+    return pins
 
 
 def _milliseconds(text: str) -> float:

@@ -15,6 +15,7 @@ import anyio
 
 from ...transport.connections.exchange import Progress
 from ...transport.errors import TransportError, UsageError
+from ...transport.message import parse_url
 from ...transport.profile.waterfall import Waterfalls, size_text
 from ..client import AsyncClient
 from ..dialects import seed_success
@@ -41,6 +42,9 @@ async def _upload_all(arguments: UploadArguments) -> Status:
             http3=arguments.http3,
             verify=arguments.verify,
             cert=arguments.cert,
+            tls_minimum=arguments.tls_minimum,
+            ciphers=arguments.ciphers,
+            pins=_pins(arguments),
             timeout=arguments.timeout_s,
         ) as client:
             statuses = [
@@ -83,6 +87,10 @@ def _progress(arguments: UploadArguments) -> Iterator[Callable[[Progress], None]
         yield bar.update
     finally:
         bar.erase()
+
+
+def _pins(arguments: UploadArguments) -> dict[str, tuple[str, ...]] | None:
+    return {parse_url(arguments.url).origin.host: arguments.pins} if arguments.pins else None
 
 
 def _file(arguments: UploadArguments) -> Path | BinaryIO:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-import ssl
 from pathlib import Path
 from typing import cast
 
 from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
 from aioquic.quic.logger import QuicFileLogger
-from aioquic.tls import load_pem_private_key, load_pem_x509_certificates
+from aioquic.tls import CipherSuite, load_pem_private_key, load_pem_x509_certificates
 
 from ..config import HttpVersion, QuicOptions, TlsOptions
 from ..errors import UsageError
@@ -26,11 +25,11 @@ def quic_configuration(tls: TlsOptions, quic: QuicOptions, host: str) -> QuicCon
 
     The handshake uses datagrams of 1200 bytes, which every path takes (RFC 9000 §14.1).
 
-    aioquic checks the certificate against `host`, as an IP address when it is one and then without
-    SNI. Of a user's `ssl.SSLContext` only the CA certificates and `verify_mode` can be taken over.
+    `host` becomes the SNI, unless it is an IP address. Whom to trust is no part of it: the server's
+    certificate is checked by `net.chain`.
 
     Raises:
-        UsageError: a file cannot be used, or a user's context does not show whom it trusts.
+        UsageError: a file cannot be used.
     """
     configuration = QuicConfiguration(
         is_client=True,
@@ -39,8 +38,8 @@ def quic_configuration(tls: TlsOptions, quic: QuicOptions, host: str) -> QuicCon
         idle_timeout=quic.idle_timeout_s,
         max_datagram_size=SMALLEST_MAX_DATAGRAM_SIZE,
         server_name=host.removesuffix("."),
+        cipher_suites=[_cipher_suite(name) for name in quic.cipher_suites],
     )
-    _trust(configuration, tls.verify)
     _identify(configuration, tls)
     if tls.keylog_path is not None:
         configuration.secrets_log_file = cast("io.TextIOWrapper", _KeyLog(tls.keylog_path))
@@ -50,6 +49,13 @@ def quic_configuration(tls: TlsOptions, quic: QuicOptions, host: str) -> QuicCon
         except ValueError as exc:
             raise UsageError(f"cannot write qlog files: {exc}") from exc
     return configuration
+
+
+def _cipher_suite(name: str) -> CipherSuite:
+    try:
+        return CipherSuite[name.removeprefix("TLS_")]
+    except KeyError:
+        raise UsageError(f"QUIC has no cipher suite {name!r} here") from None
 
 
 class _KeyLog(io.TextIOBase):
@@ -70,47 +76,6 @@ class _KeyLog(io.TextIOBase):
                 file.write(text)
         except OSError as exc:
             raise UsageError(f"cannot write TLS keys to {str(self._path)!r}: {exc}") from exc
-
-
-def _trust(configuration: QuicConfiguration, verify: bool | str | ssl.SSLContext) -> None:
-    if verify is False:
-        configuration.verify_mode = ssl.CERT_NONE
-    elif isinstance(verify, ssl.SSLContext):
-        _trust_as(configuration, verify)
-    elif isinstance(verify, str):
-        _trust_path(configuration, verify)
-    else:
-        paths = ssl.get_default_verify_paths()
-        configuration.cafile, configuration.capath = paths.cafile, paths.capath
-        if not (paths.cafile or paths.capath):
-            # Without a system store nobody is trusted; aioquic would turn to certifi.
-            configuration.cadata = b""
-
-
-def _trust_as(configuration: QuicConfiguration, context: ssl.SSLContext) -> None:
-    if context.verify_mode is ssl.CERT_NONE:
-        configuration.verify_mode = ssl.CERT_NONE
-        return
-    authorities = context.get_ca_certs(binary_form=True)
-    if not authorities:
-        # A folder of certificates is only looked at when one is needed, and cannot be listed.
-        raise UsageError(
-            "the given SSLContext does not list its CA certificates, so HTTP/3 cannot use them: "
-            "load them from a file, or give verify=True or a path"
-        )
-    pem = [ssl.DER_cert_to_PEM_cert(authority) for authority in authorities]
-    configuration.cadata = "".join(pem).encode("ascii")
-
-
-def _trust_path(configuration: QuicConfiguration, path: str) -> None:
-    if Path(path).is_dir():
-        configuration.capath = path
-        return
-    try:
-        ssl.create_default_context(cafile=path)
-    except (OSError, ValueError) as exc:
-        raise UsageError(f"cannot load CA certificates from {path!r}: {exc}") from exc
-    configuration.cafile = path
 
 
 def _identify(configuration: QuicConfiguration, tls: TlsOptions) -> None:

@@ -10,16 +10,23 @@ sent and the connection handed over; a handshake that fails then fails the reque
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from functools import partial
 
 import anyio
 import anyio.to_thread
+from aioquic.quic.configuration import QuicConfiguration
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import Certificate
 
 from ..config import EngineOptions, HttpVersion
 from ..message import Origin
+from ..net.chain import ChainVerifier, chain_verifier
 from ..net.datagram import Address, DatagramSocket
 from ..net.dial_log import DialLog
 from ..net.dial_quic import Shaken, dial_quic
 from ..net.resolve import Resolver
+from ..pins import pin_problem
 from ..profile.moments import ConnectionFacts, Ns
 from ..protocols.events import ConnectionTerminated, Event, HandshakeCompleted
 from ..protocols.http3 import Http3Machine
@@ -87,9 +94,7 @@ class QuicDialer:
 
     async def make_machine(self, origin: Origin, resumption: Resumption) -> Http3Machine:
         """A machine for one attempt."""
-        configuration = await anyio.to_thread.run_sync(
-            quic_configuration, self._tls, self._quic, origin.host
-        )
+        configuration, verifier = await anyio.to_thread.run_sync(self._prepare, origin.host)
         configuration.session_ticket, configuration.token = resumption.ticket, resumption.token
         key = (origin, self._tls)
         return Http3Machine(
@@ -98,7 +103,18 @@ class QuicDialer:
             response_head_bytes=self._limits.response_head_bytes,
             on_ticket=lambda ticket: self._sessions.keep_ticket(key, ticket),
             on_token=lambda token: self._sessions.keep_token(key, token),
+            check_certificate=partial(self._problem, verifier, origin.host),
         )
+
+    def _prepare(self, host: str) -> tuple[QuicConfiguration, ChainVerifier | None]:
+        return quic_configuration(self._tls, self._quic, host), chain_verifier(self._tls)
+
+    def _problem(
+        self, verifier: ChainVerifier | None, host: str, chain: Sequence[Certificate]
+    ) -> str | None:
+        """What is wrong with a server's certificate; its pin is asked for in any case."""
+        problem = None if verifier is None else verifier.problem(chain, host)
+        return problem or pin_problem(self._tls.pins, host, chain[0].public_bytes(Encoding.DER))
 
 
 class _Handshakes:

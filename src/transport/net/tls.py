@@ -13,8 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ..buffers import Buffer
-from ..errors import ConnectionLost, Phase, TlsError
+from ..errors import CertificateError, ConnectionLost, Phase, TlsError
 from ..facts import TlsFacts
+from ..pins import pin_problem
 from ..profile.kernel import TcpInfo
 from .reasons import lost
 from .stream import LayerableStream, WireCounters
@@ -66,7 +67,7 @@ class TlsStream:
                 ClientHello takes its time, too, and is no part of what crosses the network.
 
         Raises:
-            CertificateError: the peer's certificate was refused.
+            CertificateError: the peer's certificate was refused, or its key is not the pinned one.
             TlsError: the handshake failed otherwise.
             ProtocolUnavailable: the peer speaks none of the ALPN protocols.
         """
@@ -87,7 +88,10 @@ class TlsStream:
             if self._closed:
                 raise
             raise TlsError(f"TLS handshake with {self._host} failed: {exc}") from exc
-        self.tls = self._facts()
+        self.tls = facts = self._facts()
+        problem = pin_problem(self._setup.pins, self._host, facts.peer_certificate_der)
+        if problem is not None:
+            raise CertificateError(f"the certificate of {self._host} was refused: {problem}")
 
     async def send(self, data: Buffer) -> None:
         """Encrypt and give everything to the operating system; see `ByteStream.send`."""

@@ -11,14 +11,17 @@ import anyio.to_thread
 
 from ..config import TlsOptions
 from ..errors import TlsError, UsageError
+from ..pins import Pins
 from .tls_errors import tls_reason
 
 #: Contexts kept; loading the system's trust store takes 5-30 ms, a one-shot upload should not pay
 #: it twice.
 _KEPT_CONTEXTS = 16
 
-_Stamp = tuple[int, int, int]
-_Key = tuple[TlsOptions, tuple[str, ...], tuple[_Stamp, ...]]
+_MINIMUM_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+FileStamp = tuple[int, int, int]
+_Key = tuple[TlsOptions, tuple[str, ...], tuple[FileStamp, ...]]
 _contexts: dict[_Key, ssl.SSLContext] = {}
 
 # What OpenSSL copies from a context into a new connection, as far as a client has use for it. All
@@ -40,6 +43,8 @@ class TlsSetup:
     context: ssl.SSLContext
     alpn: tuple[str, ...]
     """Protocols offered, preferred first; empty to offer none."""
+    pins: Pins = frozenset()
+    """Keys that the peer must have."""
     owner: ssl.SSLContext | None = None
     """The user's context, which the connection is handed over to before its first byte."""
 
@@ -83,21 +88,60 @@ async def tls_setup(options: TlsOptions, alpn: tuple[str, ...]) -> TlsSetup:
     """
     if isinstance(options.verify, ssl.SSLContext):
         return _setup_of_user(options, options.verify, alpn)
-    key = (options, alpn, _stamps(options))
+    key = (options, alpn, file_stamps(options))
     context = _contexts.get(key)
     if context is None:
         context = await anyio.to_thread.run_sync(_build, options, alpn)
         while len(_contexts) >= _KEPT_CONTEXTS:
             _contexts.pop(next(iter(_contexts)), None)
         _contexts[key] = context
-    return TlsSetup(context, alpn)
+    return TlsSetup(context, alpn, options.pins)
+
+
+def file_stamps(options: TlsOptions) -> tuple[FileStamp, ...]:
+    """What tells that a file was replaced, as short-lived client certificates are.
+
+    Raises:
+        UsageError: a file is missing.
+    """
+    names = (options.verify, options.cert, options.key)
+    return tuple(file_stamp(name) for name in names if isinstance(name, str))
+
+
+def file_stamp(path: str) -> FileStamp:
+    """What tells whether a file is the one it was.
+
+    Raises:
+        UsageError: it is missing.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a str, as OpenSSL wants it
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"cannot read {path!r}: {_reason(exc)}") from exc
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def choose_ciphers(context: ssl.SSLContext, options: TlsOptions) -> None:
+    """Set the cipher suites, and what security level goes with them (`@SECLEVEL=2`).
+
+    Raises:
+        UsageError: OpenSSL knows none of them.
+    """
+    if options.ciphers is None:
+        return
+    try:
+        context.set_ciphers(options.ciphers)
+    except ssl.SSLError as exc:
+        raise UsageError(f"no cipher suite can be selected by {options.ciphers!r}") from exc
 
 
 def _setup_of_user(options: TlsOptions, user: ssl.SSLContext, alpn: tuple[str, ...]) -> TlsSetup:
     if options.cert is not None or options.key is not None:
         raise UsageError("with an SSLContext, load the client certificate into the context itself")
+    if options.minimum != TlsOptions().minimum or options.ciphers is not None:
+        raise UsageError("with an SSLContext, set version and ciphers on the context itself")
     if type(user) is not ssl.SSLContext:
-        return TlsSetup(user, alpn)
+        return TlsSetup(user, alpn, options.pins)
     if user.protocol is ssl.PROTOCOL_TLS_SERVER:
         raise UsageError("the given SSLContext is for servers (PROTOCOL_TLS_SERVER)")
     ours = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -110,12 +154,15 @@ def _setup_of_user(options: TlsOptions, user: ssl.SSLContext, alpn: tuple[str, .
         for name in _COPIED_SETTINGS:
             setattr(ours, name, getattr(user, name))
     _offer(ours, alpn)
-    return TlsSetup(ours, alpn, owner=user)
+    return TlsSetup(ours, alpn, options.pins, owner=user)
 
 
 def _build(options: TlsOptions, alpn: tuple[str, ...]) -> ssl.SSLContext:
     context = _trusting(options.verify)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = _MINIMUM_VERSIONS[options.minimum]
+    choose_ciphers(context, options)
+    # A subject's common name is no host name any more (RFC 9525 §2), as in browsers and QUIC.
+    context.hostname_checks_common_name = False
     context.options |= ssl.OP_NO_RENEGOTIATION
     if options.verify is False:
         context.check_hostname = False
@@ -161,20 +208,6 @@ def _load_certificate(context: ssl.SSLContext, options: TlsOptions) -> None:
 def _offer(context: ssl.SSLContext, alpn: tuple[str, ...]) -> None:
     if alpn:
         context.set_alpn_protocols(list(alpn))
-
-
-def _stamps(options: TlsOptions) -> tuple[_Stamp, ...]:
-    """What tells that a file was replaced, as short-lived client certificates are."""
-    names = (options.verify, options.cert, options.key)
-    return tuple(_stamp(name) for name in names if isinstance(name, str))
-
-
-def _stamp(path: str) -> _Stamp:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - a str, as OpenSSL wants it
-    except (OSError, ValueError) as exc:
-        raise UsageError(f"cannot read {path!r}: {_reason(exc)}") from exc
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _reason(exc: Exception) -> str:

@@ -16,8 +16,15 @@ _CERTIFICATE_PROBLEMS = {
     20: "it was issued by an unknown certificate authority",
     21: "it was issued by an unknown certificate authority",
     23: "it has been revoked",
+    26: "it is not meant for servers",
+    47: "its names are not those its issuer may vouch for",
+    48: "its names are not those its issuer may vouch for",
     62: "it is for another host",
     64: "it is for another IP address",
+    66: "its key is too weak",
+    67: "a key of its chain is too weak",
+    68: "a signature of its chain is too weak",
+    79: "it was issued by one that is no certificate authority",
 }
 # By OpenSSL's own words, see `_words`.
 _HANDSHAKE_REASONS = {
@@ -53,9 +60,8 @@ def handshake_error(
         opening: the first bytes of the peer.
     """
     if isinstance(exc, ssl.SSLCertVerificationError):
-        problem = _CERTIFICATE_PROBLEMS.get(exc.verify_code, "it did not pass verification")
-        detail = exc.verify_message.rstrip(".")
-        return CertificateError(f"the certificate of {host} was refused: {problem} ({detail})")
+        problem = problem_text(exc.verify_code, exc.verify_message)
+        return CertificateError(f"the certificate of {host} was refused: {problem}")
     if opening.startswith(b"HTTP/"):
         return TlsError(f"{host} speaks plain HTTP on this port, not TLS: use http://")
     if _words(exc) in _NOT_TLS:
@@ -66,6 +72,12 @@ def handshake_error(
         return closed_in_handshake(host)
     reason = _HANDSHAKE_REASONS.get(_words(exc)) or tls_reason(exc)
     return TlsError(f"TLS handshake with {host} failed: {reason}")
+
+
+def problem_text(code: int, words: str) -> str:
+    """What is wrong with a certificate, by OpenSSL's number and its own words."""
+    problem = _CERTIFICATE_PROBLEMS.get(code, "it did not pass verification")
+    return f"{problem} ({words.rstrip('.')})"
 
 
 def closed_in_handshake(host: str) -> TlsError:

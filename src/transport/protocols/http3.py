@@ -19,7 +19,6 @@ from itertools import repeat
 
 from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
 from aioquic.tls import SessionTicketHandler
 
 from ..buffers import Buffer
@@ -29,6 +28,7 @@ from ..facts import TlsFacts
 from ..message import RequestHead
 from . import aioquic_private as private
 from . import aioquic_trains as trains
+from .aioquic_tls import CertificateCheck, CheckedConnection
 from .bulk_quic import BulkSender
 from .bulk_train import Train
 from .events import (
@@ -90,6 +90,7 @@ class Http3Machine:
         response_head_bytes: int,
         on_ticket: SessionTicketHandler | None = None,
         on_token: Callable[[bytes], None] | None = None,
+        check_certificate: CertificateCheck,
     ) -> None:
         """Prepare a connection.
 
@@ -100,12 +101,10 @@ class Http3Machine:
             response_head_bytes: a larger response head is refused.
             on_ticket: takes TLS session tickets for later connections.
             on_token: takes address validation tokens (RFC 9000 §8.1.3) for later connections.
+            check_certificate: judges the server's certificate; whom `configuration` trusts does not
+                matter.
         """
-        self.quic = QuicConnection(
-            configuration=configuration,
-            session_ticket_handler=on_ticket,
-            token_handler=on_token,
-        )
+        self.quic = CheckedConnection(configuration, check_certificate, on_ticket, on_token)
         self.round_trips = private.measure_round_trips(self.quic)
         private.pace(self.quic)
         self.close_cause: CloseCause | None = None
