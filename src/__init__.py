@@ -18,6 +18,7 @@ from .transport.config import (
 from .transport.connections.exchange import Progress
 from .transport.errors import (
     Aborted,
+    AddressRefused,
     CertificateError,
     ClientClosed,
     ConnectError,
@@ -49,6 +50,7 @@ from .transport.errors import (
 )
 from .transport.message import Headers, ResponseHead
 from .transport.multipart import Part
+from .transport.policy.addresses import public_addresses_only
 from .transport.profile.profile import Profile
 from .transport.quality.estimate import EstimateSource, QualityEstimate
 from .transport.quality.network import EffectiveType, Network, NetworkType
@@ -58,6 +60,7 @@ __version__ = _version("trilane")
 
 __all__ = [
     "Aborted",
+    "AddressRefused",
     "AsyncClient",
     "CertificateError",
     "Client",
@@ -108,6 +111,7 @@ __all__ = [
     "WriteTimeout",
     "__version__",
     "network_changed",
+    "public_addresses_only",
     "upload",
     "uploadFile",
 ]

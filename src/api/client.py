@@ -38,7 +38,8 @@ class AsyncClient:
 
     Args:
         options: see `ClientOptions`: http2, http3, verify, cert, tls_minimum, ciphers, pins,
-            proxy, timeout, limits, quic, quality, kernel_timestamps, trust_env.
+            proxy, timeout, limits, quic, quality, kernel_timestamps, allow_address,
+            trust_env.
 
     Raises:
         UsageError: an option has a value it cannot have.

@@ -8,6 +8,7 @@ from ssl import SSLContext
 from typing import Literal, TypedDict, get_args
 
 from ..transport.config import (
+    AddressRule,
     EngineOptions,
     HttpVersion,
     Limits,
@@ -22,6 +23,7 @@ from ..transport.config import (
 )
 from ..transport.errors import UsageError
 from ..transport.pins import read_pins
+from .quiet import refuse_coroutines
 
 PathInput = str | os.PathLike[str]
 VerifyInput = bool | PathInput | SSLContext
@@ -66,6 +68,11 @@ class ConnectOptions(TypedDict, total=False):
     kernel_timestamps: bool
     """Whether the kernel notes when a request's first and last byte left, and when the last was
     acknowledged, for `Profile.transport`: TCP on Linux only. Default False."""
+    allow_address: AddressRule | None
+    """Says of every IP address, just before it is dialled, whether it may be: a plain, quick
+    function of an `ipaddress` object that returns True or False, such as `public_addresses_only`.
+    It is asked about literals, the addresses of names, redirects and alternative services, over TCP
+    and QUIC. Default None: any address will do."""
     trust_env: bool
     """Whether `SSLKEYLOGFILE` and `QLOGDIR` are honoured; default True."""
 
@@ -91,6 +98,7 @@ def engine_options(given: ConnectOptions) -> EngineOptions:
         quic=quic_options(given.get("quic"), trust_env=trust_env),
         quality=quality_options(given.get("quality")),
         kernel_timestamps=given.get("kernel_timestamps", False),
+        allow_address=address_rule(given.get("allow_address")),
     )
 
 
@@ -158,6 +166,14 @@ def quality_options(quality: QualityOptions | None) -> QualityOptions:
         if value not in get_args(annotation):
             raise UsageError(f"{value!r} is none of {get_args(annotation)}")
     return quality
+
+
+def address_rule(rule: AddressRule | None) -> AddressRule | None:
+    """The given rule, if it can be asked."""
+    if rule is not None and not callable(rule):
+        raise UsageError(f"allow_address must be a function of an address, not {rule!r}")
+    refuse_coroutines(rule)
+    return rule
 
 
 def timeouts_of(timeout: TimeoutInput) -> Timeouts:

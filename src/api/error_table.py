@@ -67,6 +67,7 @@ ROWS: MappingProxyType[type, Row] = MappingProxyType(
         errors.SourceNotRewindable: Row(INVALID_DATA, "file cannot be sent again"),
         errors.NetworkError: _component(-2, "ERR_FAILED"),
         errors.ResolveError: _component(-105, "ERR_NAME_NOT_RESOLVED"),
+        errors.AddressRefused: _component(-20, "ERR_BLOCKED_BY_CLIENT"),
         errors.ConnectError: _component(-104, "ERR_CONNECTION_FAILED"),
         errors.TlsError: _component(-107, "ERR_SSL_PROTOCOL_ERROR"),
         errors.CertificateError: _component(-207, "ERR_CERT_INVALID"),

@@ -16,7 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import cast
 
-from ..transport.config import Preference, Timeouts
+from ..transport.config import AddressRule, Preference, Timeouts
 from ..transport.errors import UsageError
 from ..transport.form import FormValue
 from .calls import UploadOptions
@@ -81,6 +81,7 @@ OPTIONS: Mapping[str, Kind] = MappingProxyType(
         "cert": Kind.ANY,
         "proxy": Kind.ANY,
         "protocol": Kind.STRING,
+        "allowAddress": Kind.FUNCTION,
         "fileName": Kind.STRING,
         "fileType": Kind.STRING,
         "dialect": Kind.STRING,
@@ -156,6 +157,7 @@ def _connect_options(given: Mapping[str, object]) -> ConnectOptions:
         verify=cast("VerifyInput", given.get("verify", True)),
         cert=cast("CertInput | None", given.get("cert")),
         proxy=cast("str | None", given.get("proxy")),
+        allow_address=cast("AddressRule | None", given.get("allowAddress")),
     )
     engine_options(options)  # what it refuses is refused here
     return options

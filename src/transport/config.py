@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from ssl import SSLContext
 from typing import Literal
@@ -22,6 +24,11 @@ CipherSuite = Literal[
 """A cipher suite of TLS 1.3 that QUIC can have here."""
 QualityScope = Literal["process", "client"]
 """Whose requests count: those of all clients with the same options, or of this one alone."""
+
+
+AddressRule = Callable[[IPv4Address | IPv6Address], bool]
+"""Says whether an address may be dialled. An IPv4-mapped IPv6 address is shown to it as the IPv4
+address that the operating system would connect to."""
 
 
 class HttpVersion(StrEnum):
@@ -147,3 +154,5 @@ class EngineOptions:
     """Whether the kernel notes when a request's ends left and arrived (TCP on Linux)."""
     alt_svc_path: Path | None = None
     """File that keeps alternative services (RFC 7838) from one process to the next."""
+    allow_address: AddressRule | None = None
+    """Asked about every address just before it is dialled; None: all will do."""

@@ -64,6 +64,7 @@ class Connector:
         self._memory = memory
         self._tls = options.tls
         self._limits = options.limits
+        self._allow = options.allow_address
         self._resolver: Resolver = SystemResolver()
         self._quic = QuicDialer(options, self._resolver)
         self.on_late_connection: Callable[[Origin, Connection], None] = lambda _o, _c: None
@@ -100,6 +101,7 @@ class Connector:
             origin.host,
             origin.port,
             resolver=self._resolver,
+            allow=self._allow,
             tls=tls,
             alpn=alpn,
             log=log,

@@ -13,6 +13,7 @@ Families say who must act::
     │   └── SourceNotRewindable       it must be sent again and cannot be
     ├── NetworkError                  the network
     │   ├── ResolveError              the name has no address
+    │   ├── AddressRefused            `allow_address` permits no address of the host
     │   ├── ConnectError              no address could be connected to
     │   ├── TlsError                  the TLS handshake failed
     │   │   └── CertificateError      the peer's certificate was refused
@@ -156,6 +157,12 @@ class ResolveError(NetworkError):
     """The host name has no address."""
 
     default_phase = Phase.RESOLVE
+
+
+class AddressRefused(NetworkError):
+    """The caller's `allow_address` permits no address of the host; nothing was sent to any."""
+
+    default_phase = Phase.CONNECT
 
 
 class ConnectError(NetworkError):

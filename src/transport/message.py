@@ -6,13 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Self
 from urllib.parse import quote, urlsplit
 
-import idna
-
 from .errors import InvalidHeader, InvalidUrl
+from .hosts import ascii_host
 
 HeaderInput = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -146,59 +144,46 @@ def parse_url(text: str) -> Url:
     return _parsed(str(text))
 
 
-def is_ip_literal(host: str) -> bool:
-    """Whether the host (without brackets) is an IPv4 or IPv6 address."""
-    return _ip_text(host) is not None
-
-
-def ascii_host(host: str) -> str:
-    """A host as `Origin` has it: lower case, international names in their ASCII form.
-
-    Raises:
-        InvalidUrl: it is none.
-    """
-    literal = _ip_text(host)
-    if literal is not None:
-        return literal
-    if "%" in host:
-        raise InvalidUrl(f"host {host!r}: percent-encoding and zone identifiers are not supported")
-    if host.isascii():
-        if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
-            raise InvalidUrl(f"host {host!r} contains a character no host name has")
-        return host.lower()
-    try:
-        return idna.encode(host, uts46=True).decode("ascii")
-    except idna.IDNAError as exc:
-        raise InvalidUrl(f"host {host!r} is not a valid internationalised name: {exc}") from None
-
-
 #: Uploads go to the same few addresses again and again.
 @lru_cache(maxsize=64)
 def _parsed(text: str) -> Url:
-    if re.search(r"[\x00-\x20\x7f]", text.strip(" ")):
-        raise InvalidUrl(f"url {text!r} contains a space or control character")
+    stripped = text.strip(" ")
+    shown = _without_secrets(stripped)
+    if re.search(r"[\x00-\x20\x7f]", stripped):
+        raise InvalidUrl(f"url {shown!r} contains a space or control character")
     try:
-        parts = urlsplit(text.strip(" "))
+        parts = urlsplit(stripped)
         port = parts.port
-    except ValueError as exc:
-        raise InvalidUrl(f"url {text!r}: {exc}") from None
+    except ValueError:
+        raise InvalidUrl(f"url {shown!r}: the host or the port cannot be read") from None
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS:
-        raise InvalidUrl(f"url {text!r} must start with http:// or https://")
+        raise InvalidUrl(f"url {shown!r} must start with http:// or https://")
     if "@" in parts.netloc:
         raise InvalidUrl(
             "the url carries a user name or password before '@'; they would end up in logs: "
             "send an Authorization header instead"
         )
     if not parts.hostname:
-        raise InvalidUrl(f"url {text!r} has no host")
+        raise InvalidUrl(f"url {shown!r} has no host")
     if port == 0:
-        raise InvalidUrl(f"url {text!r}: port 0 cannot be connected to")
+        raise InvalidUrl(f"url {shown!r}: port 0 cannot be connected to")
+    if parts.netloc.startswith("[") and ":" not in parts.hostname:
+        raise InvalidUrl(f"url {shown!r}: only IPv6 addresses stand in brackets")
     origin = Origin(scheme, ascii_host(parts.hostname), port or _DEFAULT_PORTS[scheme])
     target = quote(parts.path or "/", safe=_URL_SAFE)
     if parts.query:
         target += "?" + quote(parts.query, safe=_URL_SAFE)
     return Url(origin, target)
+
+
+def _without_secrets(text: str) -> str:
+    """A URL as messages show it: what stands before an `@` and after a `?` may be a secret."""
+    before, mark, _ = text.partition("?")
+    user, at, rest = before.rpartition("@")
+    scheme, slashes, _ = user.partition("//")
+    shown = f"{scheme}{slashes}***@{rest}" if at and slashes else f"***@{rest}" if at else before
+    return f"{shown}?***" if mark else shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,12 +204,3 @@ class ResponseHead:
 
     status: int
     headers: Headers
-
-
-def _ip_text(host: str) -> str | None:
-    for kind in (IPv4Address, IPv6Address):
-        try:
-            return str(kind(host))
-        except (AddressValueError, ValueError):
-            continue
-    return None

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_der_x509_certificate
 
 from .errors import InvalidUrl, UsageError
-from .message import ascii_host
+from .hosts import ascii_host
 
 Pins = frozenset[tuple[str, str]]
 """Pairs of a host, or `*.` and a domain, and a pin."""

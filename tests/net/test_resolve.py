@@ -32,7 +32,7 @@ async def test_a_name_without_address_is_named_in_the_error(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_an_ip_literal_is_not_looked_up(host: str) -> None:
     log = DialLog()
-    assert await resolve_host(host, _Refusing(), log, "tcp") == (host,)
+    assert await resolve_host((host, 443), _Refusing(), log, "tcp") == (host,)
     assert (log.dns_start, log.dns_end, log.attempts) == (None, None, [])
 
 
@@ -40,7 +40,7 @@ async def test_a_failed_lookup_is_a_failed_attempt_without_address() -> None:
     ticks = iter(range(100))
     log = DialLog(clock=lambda: next(ticks))
     with pytest.raises(ResolveError):
-        await resolve_host("name.example", _Refusing(), log, "tcp")
+        await resolve_host(("name.example", 443), _Refusing(), log, "tcp")
     (attempt,) = log.attempts
     assert (attempt.address, attempt.protocol) == (None, "tcp")
     assert (attempt.outcome, attempt.error) == (AttemptOutcome.FAILED, "no such name")

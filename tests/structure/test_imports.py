@@ -28,6 +28,7 @@ LAYERS = (
         "transport.errors",
         "transport.facts",
         "transport.form",
+        "transport.hosts",
         "transport.message",
         "transport.multipart",
         "transport.pins",

@@ -45,6 +45,7 @@ class QuicDialer:
         self._tls = options.tls
         self._quic = options.quic
         self._limits = options.limits
+        self._allow = options.allow_address
         self._resolver = resolver
         self._sessions = SessionCache()
 
@@ -65,6 +66,7 @@ class QuicDialer:
 
         Raises:
             ResolveError: the name has no address.
+            AddressRefused: it has none that `allow_address` permits.
             ConnectError: no address answered.
             CertificateError: the certificate was refused.
             TlsError: the handshake failed otherwise.
@@ -77,6 +79,7 @@ class QuicDialer:
         link = await dial_quic(
             *address,
             resolver=self._resolver,
+            allow=self._allow,
             handshake=attempts.shake_hands,
             discard=_discard,
             log=log,

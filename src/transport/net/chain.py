@@ -26,7 +26,7 @@ from service_identity import CertificateError, VerificationError
 
 from ..config import TlsOptions
 from ..errors import UsageError
-from ..message import is_ip_literal
+from ..hosts import is_ip_literal
 from .tls_context import choose_ciphers, file_stamp
 from .tls_errors import problem_text
 

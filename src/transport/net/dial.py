@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Awaitable, Callable
 
-from ..config import TlsOptions
+from ..config import AddressRule, TlsOptions
 from ..errors import ConnectError, NetworkError, TransportError
 from ..policy.eyeballs import ATTEMPT_DELAY_S, AttemptSchedule
 from ..profile.moments import AttemptOutcome, DialRecord
@@ -27,6 +27,7 @@ async def dial_tcp(
     port: int,
     *,
     resolver: Resolver,
+    allow: AddressRule | None = None,
     tls: TlsOptions | None = None,
     alpn: tuple[str, ...] = (),
     log: DialLog | None = None,
@@ -41,6 +42,7 @@ async def dial_tcp(
         host: name or IP literal (IPv6 without brackets).
         port: TCP port.
         resolver: asked for the addresses of a name.
+        allow: says which addresses may be dialled; None: all.
         tls: how to verify the peer; None for a cleartext connection.
         alpn: protocols to offer (RFC 7301), preferred first.
         log: takes the attempts and moments as they happen; its clock tells the time.
@@ -49,6 +51,7 @@ async def dial_tcp(
 
     Raises:
         ResolveError: the name has no address.
+        AddressRefused: it has none that `allow` permits.
         ConnectError: no address could be connected to; names each and its reason.
         CertificateError: the peer's certificate was refused.
         TlsError: the TLS handshake failed otherwise.
@@ -58,7 +61,7 @@ async def dial_tcp(
     log = log or DialLog()
     setup = None if tls is None else await tls_setup(tls, alpn)
     try:
-        addresses = await resolve_host(host, resolver, log, "tcp")
+        addresses = await resolve_host((host, port), resolver, log, "tcp", allow)
         schedule = AttemptSchedule(addresses, attempt_delay_s)
         stream = await _connect_first((host, port), schedule, connect, log)
         if setup is not None:

@@ -68,6 +68,12 @@ class DialLog:
         note = AttemptNote(protocol, None, start, AttemptOutcome.FAILED, reason)
         self.attempts.append(_ended(note, end))
 
+    def refused(self, protocol: str, address: tuple[str, int], reason: str) -> None:
+        """Note an address that was there, but was not to be tried."""
+        now = self.clock()
+        note = AttemptNote(protocol, address, now, AttemptOutcome.FAILED, reason)
+        self.attempts.append(_ended(note, now))
+
     def given_up(self, reason: str) -> list[Attempt]:
         """Every attempt so far; those still running as if they were cancelled now."""
         now = self.clock()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from ..config import AddressRule
 from ..errors import ConnectError, ConnectionLost, NetworkError, TransportError
 from ..policy.eyeballs import ATTEMPT_DELAY_S, AttemptSchedule
 from ..profile.moments import AttemptOutcome, Ns
@@ -44,6 +45,7 @@ async def dial_quic(
     port: int,
     *,
     resolver: Resolver,
+    allow: AddressRule | None = None,
     handshake: Handshake[T],
     discard: Callable[[T], None],
     log: DialLog,
@@ -57,6 +59,7 @@ async def dial_quic(
         host: name or IP literal (IPv6 without brackets).
         port: UDP port.
         resolver: asked for the addresses of a name.
+        allow: says which addresses may be dialled; None: all.
         handshake: makes a connection to one address.
         discard: closes a connection that is not wanted any more.
         log: takes the attempts and moments as they happen.
@@ -64,6 +67,7 @@ async def dial_quic(
 
     Raises:
         ResolveError: the name has no address.
+        AddressRefused: it has none that `allow` permits.
         TransportError: what `handshake` raised; several addresses failing alike make one
             `ConnectError` that names them all.
     """
@@ -82,7 +86,7 @@ async def dial_quic(
             return shaken
 
     try:
-        addresses = await resolve_host(host, resolver, log, "quic")
+        addresses = await resolve_host((host, port), resolver, log, "quic", allow)
         schedule = AttemptSchedule(addresses, attempt_delay_s)
         race = AddressRace(schedule, attempt, lambda shaken: discard(shaken.connection))
         shaken = await race.run()

@@ -9,8 +9,10 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from ..errors import ResolveError
-from ..message import is_ip_literal
+from ..config import AddressRule
+from ..errors import AddressRefused, ResolveError
+from ..hosts import is_ip_literal
+from ..policy.addresses import is_allowed
 from .dial_log import DialLog
 
 #: Lookups at once. They have their own limit: a name server that does not answer must not keep
@@ -61,21 +63,35 @@ class SystemResolver:
 
 
 async def resolve_host(
-    host: str, resolver: Resolver, log: DialLog, protocol: str
+    whom: tuple[str, int],
+    resolver: Resolver,
+    log: DialLog,
+    protocol: str,
+    allow: AddressRule | None = None,
 ) -> tuple[str, ...]:
-    """Find the addresses to dial and note when; an IP literal is its own address, without a lookup.
+    """Find the addresses that may be dialled; all that is dialled comes from here.
+
+    An IP literal is its own address, without a lookup.
 
     Args:
-        host: name or IP literal (IPv6 without brackets).
+        whom: name or IP literal (IPv6 without brackets), and port.
         resolver: asked for a name's addresses.
-        log: takes DNS_START and DNS_END; a name that does not resolve is a failed attempt.
-        protocol: what the addresses are wanted for, for that attempt.
+        log: takes DNS_START and DNS_END; a name that does not resolve and an address that is
+            refused are failed attempts.
+        protocol: what the addresses are wanted for, for those attempts.
+        allow: says which addresses may be dialled; None: all.
 
     Raises:
         ResolveError: the name has no address, or it could not be found out.
+        AddressRefused: it has, but none that may be dialled.
+        UsageError: `allow` failed.
     """
-    if is_ip_literal(host):
-        return (host,)
+    host, _ = whom
+    found = (host,) if is_ip_literal(host) else await _look_up(host, resolver, log, protocol)
+    return found if allow is None else _allowed(whom, found, log, protocol, allow)
+
+
+async def _look_up(host: str, resolver: Resolver, log: DialLog, protocol: str) -> tuple[str, ...]:
     start = log.dns_start = log.clock()
     try:
         found = await resolver.resolve(host)
@@ -85,6 +101,24 @@ async def resolve_host(
         raise
     log.dns_end = log.clock()
     return found
+
+
+def _allowed(
+    whom: tuple[str, int],
+    found: tuple[str, ...],
+    log: DialLog,
+    protocol: str,
+    allow: AddressRule,
+) -> tuple[str, ...]:
+    host, port = whom
+    allowed = tuple(address for address in found if is_allowed(address, allow))
+    refused = [address for address in found if address not in allowed]
+    for address in refused:
+        log.refused(protocol, (address, port), "refused by allow_address")
+    if not allowed:
+        whose = "" if found == (host,) else f" of {host!r}"
+        raise AddressRefused(f"allow_address refused {', '.join(refused)}{whose}")
+    return allowed
 
 
 def _lookup(host: str) -> tuple[str, ...]:

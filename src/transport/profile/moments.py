@@ -72,7 +72,7 @@ class Attempt:
     end: Ns
     outcome: AttemptOutcome
     error: str | None = None
-    """Why it failed."""
+    """Why it failed; an address that `allow_address` refuses fails without being tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
