@@ -157,8 +157,9 @@ def _connect_options(given: Mapping[str, object]) -> ConnectOptions:
         verify=cast("VerifyInput", given.get("verify", True)),
         cert=cast("CertInput | None", given.get("cert")),
         proxy=cast("str | None", given.get("proxy")),
-        allow_address=cast("AddressRule | None", given.get("allowAddress")),
     )
+    if "allowAddress" in given:
+        options["allow_address"] = cast("AddressRule", given["allowAddress"])
     engine_options(options)  # what it refuses is refused here
     return options
 

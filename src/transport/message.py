@@ -149,8 +149,8 @@ def parse_url(text: str) -> Url:
 def _parsed(text: str) -> Url:
     stripped = text.strip(" ")
     shown = _without_secrets(stripped)
-    if re.search(r"[\x00-\x20\x7f]", stripped):
-        raise InvalidUrl(f"url {shown!r} contains a space or control character")
+    if re.search(r"[\x00-\x20\x7f\ud800-\udfff]", stripped):
+        raise InvalidUrl(f"url {shown!r} contains a space, control character or surrogate")
     try:
         parts = urlsplit(stripped)
         port = parts.port

@@ -79,6 +79,8 @@ def upstream(folder: Path, certificates: Certificates) -> Iterator[Endpoints]:
 def caddy(folder: Path, certificates: Certificates, upstream_port: int) -> Iterator[Endpoints]:
     """Caddy (Go, quic-go): HTTP/1.1, h2 and h3 on one port, cleartext HTTP/1.1 and h2c on another.
 
+    Over TLS, `?alt_svc=VALUE` sets the Alt-Svc field of the response.
+
     Raises:
         ProgramMissing: caddy is not installed.
     """
@@ -284,6 +286,11 @@ _CADDYFILE = """\
 https://:{https_port} {{
     bind 127.0.0.1
     tls {cert} {key}
+    @moved query alt_svc=*
+    header @moved {{
+        Alt-Svc {{query.alt_svc}}
+        defer
+    }}
     import receiver
 }}
 http://:{http_port} {{

@@ -93,8 +93,8 @@ def test_nothing_is_public_that_the_standard_library_calls_special(
     if address.version == 6 and address not in IPv6Network("2000::/3"):
         return  # those that stand for an IPv4 address: see above
     if public_addresses_only(address) and address not in SIX_TO_FOUR:
-        assert not (address.is_private or address.is_loopback or address.is_link_local)
-        assert not (address.is_multicast or address.is_reserved or address.is_unspecified)
+        special = (address.is_private, address.is_loopback, address.is_link_local)
+        assert not any((*special, address.is_multicast, address.is_reserved))
 
 
 def test_the_rule_sees_what_the_operating_system_would_connect_to() -> None:
