@@ -15,7 +15,7 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from .config import EngineOptions, HttpVersion
+from .config import EngineOptions, HttpVersion, TlsOptions
 from .connections.connection import Connection, next_connection_id
 from .connections.http1 import Http1Connection
 from .connections.http2 import Http2Connection
@@ -25,11 +25,13 @@ from .message import Origin
 from .net.dial import dial_tcp
 from .net.dial_log import DialLog
 from .net.resolve import Resolver, SystemResolver
+from .net.session_keys import session_key
 from .net.stream import ByteStream
 from .net.tcp import connect_tcp
 from .origins import OriginMemory
 from .policy.selection import Plan
 from .profile.moments import Attempt, ConnectionFacts
+from .sessions import SessionSlot, SessionStore
 
 #: How long a QUIC attempt that lost its race may go on (curl's QUIC handshake timeout).
 LATE_QUIC_S = 10.0
@@ -58,7 +60,13 @@ class _QuicTry:
 class Connector:
     """Makes connections; those of one client."""
 
-    def __init__(self, tasks: TaskGroup, memory: OriginMemory, options: EngineOptions) -> None:
+    def __init__(
+        self,
+        tasks: TaskGroup,
+        memory: OriginMemory,
+        options: EngineOptions,
+        sessions: SessionStore,
+    ) -> None:
         self._tasks = tasks
         self._connect_socket = partial(connect_tcp, stamped=options.kernel_timestamps)
         self._memory = memory
@@ -66,7 +74,8 @@ class Connector:
         self._limits = options.limits
         self._allow = options.allow_address
         self._resolver: Resolver = SystemResolver()
-        self._quic = QuicDialer(options, self._resolver)
+        self._sessions = sessions
+        self._quic = QuicDialer(options, self._resolver, sessions)
         self.on_late_connection: Callable[[Origin, Connection], None] = lambda _o, _c: None
         """Called with a QUIC connection that came up after its race was over."""
 
@@ -105,6 +114,7 @@ class Connector:
             tls=tls,
             alpn=alpn,
             log=log,
+            sessions=None if tls is None else self._sessions_of(origin, tls, alpn),
             connect=self._connect_socket,
         )
         try:
@@ -123,6 +133,9 @@ class Connector:
         if version is HttpVersion.HTTP2:
             return Http2Connection(stream, facts, self._limits)
         return Http1Connection(stream, facts, self._limits)
+
+    def _sessions_of(self, origin: Origin, tls: TlsOptions, alpn: tuple[str, ...]) -> SessionSlot:
+        return SessionSlot(self._sessions, session_key(origin, tls, alpn))
 
     async def _connect_quic(
         self, origin: Origin, address: tuple[str, int], log: DialLog, *, early_data: bool

@@ -38,6 +38,7 @@ from .profile.moments import Moment
 from .profile.profile import fold
 from .profile.recorder import Leg, Recorder
 from .quality_meter import quality_meter
+from .sessions import SessionStore
 from .slots import Slots
 
 logger = logging.getLogger("trilane")
@@ -54,6 +55,7 @@ class Engine:
         self._limits = self._options.limits
         self._quality = quality_meter(self._options.quality)
         self._alt_svc_path = self._options.alt_svc_path
+        self._sessions = SessionStore()
         self._stack: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
@@ -65,7 +67,7 @@ class Engine:
         self._stack = stack = AsyncExitStack()
         tasks = await stack.enter_async_context(anyio.create_task_group())
         self._slots = Slots(self._limits.parallel_requests, time.monotonic_ns)
-        connector = Connector(tasks, self._memory, self._options)
+        connector = Connector(tasks, self._memory, self._options, self._sessions)
         self._pool = Pool(tasks, connector, self._memory, self._limits, anyio.current_time)
         connector.on_late_connection = self._pool.add
         tasks.start_soon(self._pool.run_expiry)

@@ -31,6 +31,7 @@ from trilane.transport.errors import (
 from trilane.transport.message import parse_url
 from trilane.transport.net.dial_log import DialLog
 from trilane.transport.profile.moments import AttemptOutcome
+from trilane.transport.sessions import SessionStore
 
 # --- failures ---------------------------------------------------------------------------------
 
@@ -153,7 +154,7 @@ def swallowing(address: str, port: int) -> Iterator[None]:
 
 def dialer_to(certificates: Certificates, *addresses: str) -> QuicDialer:
     tls = TlsOptions(verify=str(certificates.ca))
-    return QuicDialer(EngineOptions(tls=tls), Addresses(*addresses))
+    return QuicDialer(EngineOptions(tls=tls), Addresses(*addresses), SessionStore())
 
 
 async def test_the_next_address_is_tried_when_one_is_dead(certificates: Certificates) -> None:

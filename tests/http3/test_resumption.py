@@ -18,12 +18,11 @@ from trilane.transport.errors import (
     TransportError,
 )
 from trilane.transport.profile.moments import Moment
-from trilane.transport.protocols.http3_sessions import Resumption, SessionCache
+from trilane.transport.sessions import Resumption, SessionKey, SessionStore
 
 
 async def wait_for_ticket(dialling: Dialling) -> None:
-    assert dialling.dialer is not None
-    while not any(kept.tickets for kept in dialling.dialer._sessions._origins.values()):
+    while not any(kept.tickets for _, kept in dialling.sessions):
         await anyio.sleep(0.001)
 
 
@@ -122,15 +121,18 @@ async def test_early_data_to_a_port_that_died(certificates: Certificates) -> Non
     assert error.retryable
 
 
-def test_the_session_cache_is_bounded_and_uses_tickets_once() -> None:
-    cache = SessionCache(kept_origins=2)
+def test_the_session_store_is_bounded_and_uses_tickets_once() -> None:
+    store = SessionStore(kept_keys=2)
+    a, b, c = (SessionKey(name) for name in "abc")
     for n in range(5):
-        cache.keep_token("a", b"%d" % n)
-    assert [cache.take("a", early_data=False).token for _ in range(3)] == [b"4", b"3", b""]
-    for key in ("a", "b", "c"):
-        cache.keep_token(key, key.encode())
-    assert [cache.take(key, early_data=False).token for key in ("a", "b", "c")] == [b"", b"b", b"c"]
-    assert cache.take("unknown", early_data=True) == Resumption()
+        store.of(a).tokens.append(b"%d" % n)
+    assert [store.take_quic(a, early_data=False).token for _ in range(3)] == [b"4", b"3", b""]
+    for key in (a, b, c):
+        store.of(key).tokens.append(key.name.encode())
+    taken = [store.take_quic(key, early_data=False).token for key in (a, b, c)]
+    assert taken == [b"", b"b", b"c"]
+    assert store.take_quic(SessionKey("unknown"), early_data=True) == Resumption()
+    assert store.take_tcp(a) is None
 
 
 def test_an_expired_ticket_is_not_used() -> None:
@@ -146,12 +148,10 @@ def test_an_expired_ticket_is_not_used() -> None:
         max_early_data_size=0xFFFFFFFF,
     )
     expired = replace(good, not_valid_after=now - dt.timedelta(seconds=1), ticket=b"expired")
-    cache = SessionCache()
-    for _ in range(2):
-        cache.keep_ticket("a", good)
-    cache.keep_ticket("a", expired)
-    taken = cache.take("a", early_data=False).ticket
+    store, key = SessionStore(), SessionKey("a")
+    store.of(key).tickets.extend((good, expired))
+    taken = store.take_quic(key, early_data=False).ticket
     assert taken is not None
     assert (taken.ticket, taken.max_early_data_size) == (b"good", None)
-    cache.keep_ticket("a", good)
-    assert cache.take("a", early_data=True).ticket == good
+    store.of(key).tickets.append(good)
+    assert store.take_quic(key, early_data=True).ticket == good

@@ -20,6 +20,7 @@ from trilane.transport.message import Headers, RequestHead, parse_url
 from trilane.transport.net.dial_log import DialLog
 from trilane.transport.net.resolve import SystemResolver
 from trilane.transport.profile.recorder import Recorder
+from trilane.transport.sessions import SessionStore
 
 PATIENCE_S = 10.0
 """Far more than anything here takes; less than a test's own limit."""
@@ -101,13 +102,16 @@ class Dialling:
     tls: TlsOptions | None = None
     log: DialLog = field(default_factory=DialLog)
     early_data: bool = False
+    sessions: SessionStore = field(default_factory=SessionStore)
     dialer: QuicDialer | None = None
     """Made at the first dial, and used again, tickets and all."""
 
     async def dial(self, url: str) -> Http3Connection:
         tls = self.tls or TlsOptions(verify=str(self.certificates.ca))
         if self.dialer is None:
-            self.dialer = QuicDialer(EngineOptions(tls=tls, quic=self.quic), SystemResolver())
+            self.dialer = QuicDialer(
+                EngineOptions(tls=tls, quic=self.quic), SystemResolver(), self.sessions
+            )
         origin = parse_url(url).origin
         self.log = replace(DialLog())
         return await self.dialer.dial(

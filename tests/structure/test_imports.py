@@ -34,6 +34,7 @@ LAYERS = (
         "transport.pins",
         "transport.profile",
         "transport.quality",
+        "transport.sessions",
         "transport.sources",
     ),
 )

@@ -26,11 +26,12 @@ from ..net.datagram import Address, DatagramSocket
 from ..net.dial_log import DialLog
 from ..net.dial_quic import Shaken, dial_quic
 from ..net.resolve import Resolver
+from ..net.session_keys import session_key
 from ..pins import pin_problem
 from ..profile.moments import ConnectionFacts, Ns
 from ..protocols.events import ConnectionTerminated, Event, HandshakeCompleted
 from ..protocols.http3 import Http3Machine
-from ..protocols.http3_sessions import Resumption, SessionCache
+from ..sessions import Resumption, SessionSlot, SessionStore
 from .connection import next_connection_id
 from .http3 import Http3Connection
 from .http3_config import quic_configuration
@@ -41,13 +42,13 @@ from .quic_link import QuicLink
 class QuicDialer:
     """Makes the HTTP/3 connections of one client, and keeps its session tickets."""
 
-    def __init__(self, options: EngineOptions, resolver: Resolver) -> None:
+    def __init__(self, options: EngineOptions, resolver: Resolver, sessions: SessionStore) -> None:
         self._tls = options.tls
         self._quic = options.quic
         self._limits = options.limits
         self._allow = options.allow_address
         self._resolver = resolver
-        self._sessions = SessionCache()
+        self._sessions = sessions
 
     async def dial(
         self, origin: Origin, address: tuple[str, int], log: DialLog, *, early_data: bool = False
@@ -73,8 +74,7 @@ class QuicDialer:
             ProtocolUnavailable: the server does not offer h3, or no QUIC version we know.
             UsageError: the options cannot be used.
         """
-        key = (origin, self._tls)
-        resumption = self._sessions.take(key, early_data=early_data)
+        resumption = self._slot(origin).take_quic(early_data=early_data)
         attempts = _Handshakes(self, origin, resumption)
         link = await dial_quic(
             *address,
@@ -99,15 +99,19 @@ class QuicDialer:
         """A machine for one attempt."""
         configuration, verifier = await anyio.to_thread.run_sync(self._prepare, origin.host)
         configuration.session_ticket, configuration.token = resumption.ticket, resumption.token
-        key = (origin, self._tls)
+        slot = self._slot(origin)
         return Http3Machine(
             configuration,
             max_datagram_bytes=self._quic.max_datagram_bytes,
             response_head_bytes=self._limits.response_head_bytes,
-            on_ticket=lambda ticket: self._sessions.keep_ticket(key, ticket),
-            on_token=lambda token: self._sessions.keep_token(key, token),
+            on_ticket=slot.keep_ticket,
+            on_token=slot.keep_token,
             check_certificate=partial(self._problem, verifier, origin.host),
         )
+
+    def _slot(self, origin: Origin) -> SessionSlot:
+        key = session_key(origin, self._tls, (HttpVersion.HTTP3.value,))
+        return SessionSlot(self._sessions, key)
 
     def _prepare(self, host: str) -> tuple[QuicConfiguration, ChainVerifier | None]:
         return quic_configuration(self._tls, self._quic, host), chain_verifier(self._tls)

@@ -9,6 +9,7 @@ from ..config import AddressRule, TlsOptions
 from ..errors import ConnectError, NetworkError, TransportError
 from ..policy.eyeballs import ATTEMPT_DELAY_S, AttemptSchedule
 from ..profile.moments import AttemptOutcome, DialRecord
+from ..sessions import SessionSlot
 from .dial_log import DialLog
 from .race import AddressRace
 from .reasons import address_text, reason_of
@@ -31,6 +32,7 @@ async def dial_tcp(
     tls: TlsOptions | None = None,
     alpn: tuple[str, ...] = (),
     log: DialLog | None = None,
+    sessions: SessionSlot | None = None,
     connect: Connector = connect_tcp,
     attempt_delay_s: float = ATTEMPT_DELAY_S,
 ) -> tuple[LayerableStream, DialRecord]:
@@ -46,6 +48,7 @@ async def dial_tcp(
         tls: how to verify the peer; None for a cleartext connection.
         alpn: protocols to offer (RFC 7301), preferred first.
         log: takes the attempts and moments as they happen; its clock tells the time.
+        sessions: has a TLS session to resume, and takes new ones.
         connect: makes one connection; tests and virtual networks bring their own.
         attempt_delay_s: head start of each address over the next one, in seconds.
 
@@ -65,7 +68,7 @@ async def dial_tcp(
         schedule = AttemptSchedule(addresses, attempt_delay_s)
         stream = await _connect_first((host, port), schedule, connect, log)
         if setup is not None:
-            stream = await _secure(stream, setup, host, log)
+            stream = await _secure(stream, setup, host, log, sessions)
         else:
             log.connect_end = log.tcp_connected
     except NetworkError as exc:
@@ -115,12 +118,16 @@ def _failure(whom: tuple[str, int], failures: dict[str, TransportError]) -> Conn
 
 
 async def _secure(
-    stream: LayerableStream, setup: TlsSetup, host: str, log: DialLog
+    stream: LayerableStream,
+    setup: TlsSetup,
+    host: str,
+    log: DialLog,
+    sessions: SessionSlot | None,
 ) -> LayerableStream:
     def began() -> None:
         log.tls_start = log.clock()
 
     with log.attempt("tls", stream.peer):
-        secured = await start_tls(stream, setup, host, began)
+        secured = await start_tls(stream, setup, host, began, sessions)
         log.tls_end = log.connect_end = log.clock()
     return secured

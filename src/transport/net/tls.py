@@ -17,10 +17,12 @@ from ..errors import CertificateError, ConnectionLost, Phase, TlsError
 from ..facts import TlsFacts
 from ..pins import pin_problem
 from ..profile.kernel import TcpInfo
+from ..sessions import SessionSlot
 from .reasons import lost
 from .stream import LayerableStream, WireCounters
 from .tls_context import TlsSetup
 from .tls_errors import handshake_error, tls_reason
+from .tls_sessions import SessionKeeper
 
 #: Plaintext encrypted and sent in one go. Measured on loopback: 64 KiB 1.1-1.4 GB/s, 256 KiB
 #: 1.0-1.2, 1 MiB 1.0; 16 KiB, one record per system call, 0.8.
@@ -35,12 +37,22 @@ _IDLE_READS = 4
 class TlsStream:
     """A TLS client connection; implements `LayerableStream`, so that TLS goes through TLS too."""
 
-    def __init__(self, inner: LayerableStream, setup: TlsSetup, host: str) -> None:
-        """Prepare TLS for `host` over a stream that this object owns from now on."""
+    def __init__(
+        self,
+        inner: LayerableStream,
+        setup: TlsSetup,
+        host: str,
+        sessions: SessionSlot | None = None,
+    ) -> None:
+        """Prepare TLS for `host` over a stream that this object owns from now on.
+
+        `sessions` has a session to resume, and takes those that the peer offers.
+        """
         self._inner = inner
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._ssl = setup.wrap(self._incoming, self._outgoing, host)
+        self._sessions = None if sessions is None else SessionKeeper(self._ssl, sessions)
         self._setup = setup
         self._host = host
         self._unsent: Buffer = b""  # taken out of the outgoing buffer, not by the network yet
@@ -91,6 +103,7 @@ class TlsStream:
         self.tls = facts = self._facts()
         problem = pin_problem(self._setup.pins, self._host, facts.peer_certificate_der)
         if problem is not None:
+            self.tls = None
             raise CertificateError(f"the certificate of {self._host} was refused: {problem}")
 
     async def send(self, data: Buffer) -> None:
@@ -150,6 +163,8 @@ class TlsStream:
         if self._closed:
             return
         self._closed = True
+        if self._sessions is not None and self.tls is not None:
+            self._sessions.keep()
         if not self._flushing and not self.broken:
             with suppress(ssl.SSLError):  # it wants the peer's too: not waited for (RFC 8446 §6.1)
                 self._ssl.unwrap()
@@ -216,6 +231,8 @@ class TlsStream:
             raise self._lost(tls_reason(exc)) from exc
         else:
             self.read_ns = self._inner.read_ns
+            if self._sessions is not None:
+                self._sessions.saw_data()
         if self._outgoing.pending:
             self._flush_nowait()
             self._check_debt()
@@ -294,7 +311,11 @@ class TlsStream:
 
 
 async def start_tls(
-    inner: LayerableStream, setup: TlsSetup, host: str, on_start: Callable[[], None] = lambda: None
+    inner: LayerableStream,
+    setup: TlsSetup,
+    host: str,
+    on_start: Callable[[], None] = lambda: None,
+    sessions: SessionSlot | None = None,
 ) -> TlsStream:
     """Lay TLS over a stream and shake hands; failed or cancelled, the stream below is closed.
 
@@ -307,7 +328,7 @@ async def start_tls(
         UsageError: the user's context is a server's.
     """
     try:
-        stream = TlsStream(inner, setup, host)
+        stream = TlsStream(inner, setup, host, sessions)
         await stream.handshake(on_start)
     except BaseException:
         inner.close()

@@ -1,0 +1,42 @@
+"""Names the sessions that a connection may resume: those that were verified as it would be."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from hashlib import sha256
+
+from ..config import TlsOptions
+from ..message import Origin
+from ..sessions import SessionKey
+from .tls_context import file_stamps
+
+
+def session_key(origin: Origin, options: TlsOptions, alpn: tuple[str, ...]) -> SessionKey:
+    """The key of sessions with an origin.
+
+    It changes with every option that has to do with whom we trust and who we are, with the files
+    they name, and with the settings of a user's context.
+
+    Raises:
+        UsageError: a file is missing.
+    """
+    verify = options.verify
+    user = verify if isinstance(verify, ssl.SSLContext) else None
+    parts = (
+        str(origin),
+        _settings(user) if user is not None else verify,
+        options.cert,
+        options.key,
+        options.minimum,
+        options.ciphers,
+        sorted(options.pins),
+        file_stamps(options),
+        alpn,
+    )
+    return SessionKey(sha256(json.dumps(parts).encode()).hexdigest(), user)
+
+
+def _settings(context: ssl.SSLContext) -> tuple[int | bool, ...]:
+    stored = context.cert_store_stats()
+    return context.verify_mode, context.check_hostname, context.verify_flags, *stored.values()
