@@ -8,7 +8,6 @@ from typing import Self, Unpack
 from ..transport.call import Call
 from ..transport.engine import Engine
 from ..transport.errors import ClientClosed, UsageError
-from ..transport.profile.profile import fold
 from ..transport.profile.recorder import Recorder
 from ..transport.sources import FileInput
 from .calls import (
@@ -134,7 +133,7 @@ class AsyncClient:
             TransportError: no response came.
         """
         outcome = await self._engine.send(call, recorder)
-        return response_of(outcome, fold(recorder) if profile else None)
+        return response_of(outcome, recorder if profile else None)
 
     def _refuse_when_not_open(self) -> None:
         if self._open is None:

@@ -176,6 +176,9 @@ def address_rule(rule: AddressRule | None) -> AddressRule | None:
     return rule
 
 
+_EXACTLY = {version: Preference(exactly=version) for version in HttpVersion}
+
+
 def timeouts_of(timeout: TimeoutInput) -> Timeouts:
     """Seconds, or values per phase, as `Timeouts`."""
     if isinstance(timeout, Timeouts):
@@ -194,7 +197,7 @@ def preference_of(protocol: ProtocolInput, default: Preference) -> Preference:
     if protocol == "auto":
         return default
     try:
-        return Preference(exactly=HttpVersion(protocol))
+        return _EXACTLY[HttpVersion(protocol)]
     except ValueError:
         known = ", ".join(repr(str(name)) for name in ("auto", *HttpVersion))
         raise UsageError(f"protocol {protocol!r} is none of {known}") from None

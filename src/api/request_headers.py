@@ -33,7 +33,7 @@ _REFUSED = {
     "te": "trailers are always accepted",
     "trailer": "requests are sent without trailers",
 }
-_REFUSED_ON_UPLOADS = {
+_REFUSED_ON_UPLOADS = _REFUSED | {
     "content-type": (
         "an upload's content type carries the multipart boundary, which would be lost; "
         "use content_type= for the type of the file"
@@ -58,7 +58,7 @@ def upload_fields(given: HeaderInput | None, content_type: str) -> Headers:
         InvalidHeader: HTTP cannot carry a field, it belongs to the engine, or it is
             Content-Type or Referer.
     """
-    fields = _completed(given, _REFUSED | _REFUSED_ON_UPLOADS)
+    fields = _completed(given, _REFUSED_ON_UPLOADS)
     return Headers.of((*fields.fields, ("content-type", content_type)))
 
 

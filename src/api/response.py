@@ -10,7 +10,8 @@ from typing import Any
 from ..transport.call import Outcome
 from ..transport.config import HttpVersion
 from ..transport.message import Headers
-from ..transport.profile.profile import Profile
+from ..transport.profile.profile import Profile, fold
+from ..transport.profile.recorder import Recorder
 from .charset import decode
 
 _HTTP_VERSIONS = {
@@ -33,13 +34,18 @@ class Response:
     """Where it came from, after redirects."""
     http_version: str
     """`HTTP/1.1`, `HTTP/2` or `HTTP/3`."""
-    profile: Profile | None = field(repr=False)
-    """What happened when; None when the call was made with `profile=False`."""
+    record: Recorder | None = field(repr=False)
+    """What the profile is made of; nothing is added to it any more."""
 
     @property
     def is_success(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status_code <= 299
+
+    @cached_property
+    def profile(self) -> Profile | None:
+        """What happened when; None when the call was made with `profile=False`."""
+        return None if self.record is None else fold(self.record)
 
     @cached_property
     def text(self) -> str:
@@ -60,7 +66,7 @@ class Response:
         return json.loads(self.text)
 
 
-def response_of(outcome: Outcome, profile: Profile | None) -> Response:
+def response_of(outcome: Outcome, record: Recorder | None) -> Response:
     """Dress what the engine returned."""
     return Response(
         status_code=outcome.head.status,
@@ -69,5 +75,5 @@ def response_of(outcome: Outcome, profile: Profile | None) -> Response:
         trailers=outcome.trailers,
         url=str(outcome.url),
         http_version=_HTTP_VERSIONS[outcome.version],
-        profile=profile,
+        record=record,
     )

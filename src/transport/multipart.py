@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .buffers import Buffer
 from .errors import InvalidHeader, UsageError
@@ -27,6 +28,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _OWN_HEADERS = ("content-disposition", "content-type")
 # What browsers call a file without a name (XMLHttpRequest standard, "create an entry").
 _NAMELESS = "blob"
+_TEXT = (str, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class _Layout:
         self._sources: list[Source] = []
 
     def add_field(self, name: str, value: str) -> None:
-        self._begin_part(f'form-data; name="{_escaped(name)}"', ())
+        self._begin_part(_part_head(name, None, None))
         self._pending += value.encode() + b"\r\n"
 
     def add_file(self, part: Part, source: Source) -> None:
@@ -111,10 +113,7 @@ class _Layout:
         content_type = part.content_type
         if content_type is None:
             content_type = guess_content_type(filename)
-        disposition = (
-            f'form-data; name="{_escaped(part.name)}"; filename="{_escaped(_valid(filename))}"'
-        )
-        self._begin_part(disposition, _part_fields(part, content_type))
+        self._begin_part(_part_head(part.name, filename, content_type), _more_fields(part))
         self._place(source)
         self._pending += b"\r\n"
 
@@ -123,10 +122,10 @@ class _Layout:
         self._flush()
         return self._sources
 
-    def _begin_part(self, disposition: str, headers: Iterable[tuple[str, str]]) -> None:
-        self._pending += f"--{self._boundary}\r\nContent-Disposition: {disposition}\r\n".encode()
-        for name, value in headers:
-            self._pending += f"{name}: {value}\r\n".encode("latin-1")
+    def _begin_part(self, head: bytes, more_fields: bytes = b"") -> None:
+        self._pending += f"--{self._boundary}\r\n".encode()
+        self._pending += head
+        self._pending += more_fields
         self._pending += b"\r\n"
 
     def _place(self, source: Source) -> None:
@@ -151,9 +150,31 @@ def _checked_boundary(boundary: str | None) -> str:
     return boundary
 
 
-def _part_fields(part: Part, content_type: str) -> tuple[tuple[str, str], ...]:
-    own = checked_headers([("Content-Type", content_type)]).fields
-    return own + _checked_part_headers(part).fields if part.headers else own
+def _part_head(name: str, filename: str | None, content_type: str | None) -> bytes:
+    """The fields every part has; by exact type, for the cache takes 1 and True for the same."""
+    if type(name) is str and type(filename) in _TEXT and type(content_type) in _TEXT:
+        return _known_part_head(name, filename, content_type)
+    return _known_part_head.__wrapped__(name, filename, content_type)
+
+
+#: A program's parts have the same few names again and again.
+@lru_cache(maxsize=64)
+def _known_part_head(name: str, filename: str | None, content_type: str | None) -> bytes:
+    head = f'Content-Disposition: form-data; name="{_escaped(name)}"'
+    if filename is not None:
+        head += f'; filename="{_escaped(_valid(filename))}"'
+    return f"{head}\r\n".encode() + _written(
+        [] if content_type is None else [("Content-Type", content_type)]
+    )
+
+
+def _more_fields(part: Part) -> bytes:
+    return _written(_checked_part_headers(part).fields) if part.headers else b""
+
+
+def _written(fields: HeaderInput) -> bytes:
+    lines = [f"{name}: {value}\r\n" for name, value in checked_headers(fields).fields]
+    return "".join(lines).encode("latin-1")
 
 
 def _checked_part_headers(part: Part) -> Headers:

@@ -6,6 +6,8 @@ from trilane.api.response import Response, response_of
 from trilane.transport.call import Outcome
 from trilane.transport.config import HttpVersion
 from trilane.transport.message import Headers, ResponseHead, parse_url
+from trilane.transport.profile.profile import fold
+from trilane.transport.profile.recorder import Recorder
 
 
 def response(
@@ -61,3 +63,19 @@ def test_cookies_are_kept_apart() -> None:
     )
 
     assert response_of(outcome, None).cookies == ["a=1, b", "c=2"]
+
+
+def test_the_profile_is_folded_when_it_is_looked_at_and_once() -> None:
+    recorder = Recorder(iter(range(10)).__next__)
+    recorder.begin_leg("https://example.com/a")
+    outcome = Outcome(
+        head=ResponseHead(status=200, headers=Headers()),
+        body=b"",
+        trailers=Headers(),
+        url=parse_url("https://example.com/a"),
+        version=HttpVersion.HTTP1,
+    )
+    given = response_of(outcome, recorder)
+    assert given.profile == fold(recorder)
+    assert given.profile is given.profile
+    assert response_of(outcome, None).profile is None

@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
+from typing import TypeVarTuple
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -40,6 +40,8 @@ from .transmit_stamps import TransmitStamps, stamp_transmissions
 _TURN_BYTES = 512 * 1024
 #: What a system call counts at least: as much of the turn's time as it really uses up.
 _CALL_BYTES = 8 * 1024
+
+Arguments = TypeVarTuple("Arguments")
 
 _CLOSED_HERE = "it was closed on this side"
 
@@ -93,8 +95,7 @@ class TcpStream:
         try:
             while rest:
                 piece, flags = (rest, 0) if self.stamps is None else self.stamps.cut(rest)
-                write = partial(self._sock.send, piece, flags)
-                rest = rest[await self._write(write, first=first) :]
+                rest = rest[await self._write(self._sock.send, piece, flags, first=first) :]
                 first = False
         except OSError as exc:
             raise self._lost(exc, Phase.SEND) from exc
@@ -213,7 +214,7 @@ class TcpStream:
         await make_resident(fd, offset, count)
         try:
             return await self._write(
-                lambda: os.sendfile(self._sock.fileno(), fd, offset, count), first=first
+                os.sendfile, self._sock.fileno(), fd, offset, count, first=first
             )
         except OSError as exc:
             if is_file_error(exc):
@@ -224,11 +225,13 @@ class TcpStream:
         if not data:
             return 0
         try:
-            return await self._write(partial(self._sock.send, data), first=first)
+            return await self._write(self._sock.send, data, first=first)
         except OSError as exc:
             raise self._lost(exc, Phase.SEND) from exc
 
-    async def _write(self, write: Callable[[], int], *, first: bool) -> int:
+    async def _write(
+        self, write: Callable[[*Arguments], int], *arguments: *Arguments, first: bool
+    ) -> int:
         """Make one write system call succeed, however long that takes, and account for it.
 
         Being cancelled before anything was taken costs nothing: the wait and the turn come first.
@@ -239,7 +242,7 @@ class TcpStream:
         while True:
             before = time.monotonic_ns()
             try:
-                count = write()
+                count = write(*arguments)
             except (BlockingIOError, InterruptedError):
                 await self._wait(anyio.wait_writable)
                 self._send_credit = _TURN_BYTES

@@ -36,12 +36,12 @@ async def source_from(value: FileInput) -> Source:
         SourceUnavailable: the file is missing, unreadable or not a regular file.
     """
     await load_type_table()
+    if type(value) is bytes or _is_buffer(value):
+        return MemorySource((cast("bytes", value),))
     if isinstance(value, (str, os.PathLike)):
         return await path_source(value)
     if isinstance(value, (list, tuple)):
         return MemorySource(value)
-    if _is_buffer(value):
-        return MemorySource((cast("bytes", value),))
     if isinstance(value, AsyncIterable):
         return AsyncIterableSource(value)
     if hasattr(value, "read") or hasattr(value, "readinto"):
@@ -75,7 +75,7 @@ async def _plain_source(file: BufferedReader | BufferedRandom | FileIO) -> Sourc
 
 def _is_buffer(value: object) -> bool:
     # What can be read like a file (an mmap) has a position to be respected.
-    if hasattr(value, "read"):
+    if isinstance(value, os.PathLike) or hasattr(value, "read"):
         return False
     try:
         memoryview(cast("bytes", value)).release()

@@ -19,9 +19,9 @@ class MemorySource(Source):
     """
 
     def __init__(self, pieces: Iterable[Buffer]) -> None:
-        views = (byte_view(piece, "the list") for piece in pieces)
-        self._views = tuple(view for view in views if view.nbytes)
-        self._length = sum(view.nbytes for view in self._views)
+        views = [byte_view(piece, "the list") for piece in pieces]
+        self._views = tuple([view for view in views if view.nbytes])
+        self._length = sum([view.nbytes for view in self._views])
 
     @property
     def views(self) -> tuple[memoryview, ...]:
