@@ -174,11 +174,12 @@ class Engine:
             leg = recorder.begin_leg(str(call.url), is_redirect=is_redirect and retries == 0)
             leg.body_bytes = call.body.length if call.body is not None else None
             lease = await self._acquire(call, recorder, newer_than)
+            early = call.early_data and _is_unproven(lease, leg)
             try:
                 raw = await self._exchange(call, recorder, lease, expect_continue=expect_continue)
             except TransportError as error:
                 leg.error = str(error)
-                if lease.connection.version is HttpVersion.HTTP3 and leg.connection_unproven:
+                if _is_unproven(lease, leg):
                     # Early data went ahead of a handshake that then failed.
                     self._memory.quic_failed(call.url.origin)
                 if not may_retry(_failure(call, error, lease, retries), call.retry_stale):
@@ -186,9 +187,13 @@ class Engine:
                 newer_than = self._pool.newest_connection_id()
             else:
                 self._learn(call, leg, raw)
-                if not (raw.head.status == 417 and expect_continue):
+                if raw.head.status == 417 and expect_continue:
+                    expect_continue = False
+                elif raw.head.status == 425 and early and _is_rewindable(call):
+                    # RFC 8470 §5.2: the same once more, when the handshake is complete.
+                    call = replace(call, early_data=False)
+                else:
                     return _outcome(call, lease, raw)
-                expect_continue = False
             retries += 1
 
     async def _acquire(self, call: Call, recorder: Recorder, newer_than: int) -> Lease:
@@ -242,6 +247,15 @@ class Engine:
             self._memory.saw_rtt(origin, leg.sample.rtt_ms)
 
 
+def _is_unproven(lease: Lease, leg: Leg) -> bool:
+    """Whether the handshake of its connection is not complete yet."""
+    return lease.connection.version is HttpVersion.HTTP3 and leg.connection_unproven
+
+
+def _is_rewindable(call: Call) -> bool:
+    return call.body is None or call.body.rewindable
+
+
 def _head(call: Call, lease: Lease) -> RequestHead:
     headers = call.headers
     alternative = lease.connection.facts.alternative
@@ -261,7 +275,7 @@ def _failure(call: Call, error: TransportError, lease: Lease, retries: int) -> F
     return Failure(
         error=error,
         method=call.method,
-        rewindable=call.body is None or call.body.rewindable,
+        rewindable=_is_rewindable(call),
         reused_connection=lease.reused,
         retries=retries,
     )

@@ -17,6 +17,7 @@ from ..protocols.events import (
     Event,
     GoAwayReceived,
     HandshakeCompleted,
+    HandshakeConfirmed,
 )
 from ..protocols.http3 import Http3Machine, Sent
 from ..protocols.http3_close import CloseKind
@@ -124,6 +125,8 @@ class Http3Connection(MultiplexedConnection):
                 self.stream_finished()
             case HandshakeCompleted():
                 self._complete_facts()
+            case HandshakeConfirmed():
+                self._amend_facts(replace(self.facts, handshake_confirmed=at))
             case BodyUnreadable():
                 self._unreadable(event)
             case _:
@@ -152,10 +155,13 @@ class Http3Connection(MultiplexedConnection):
 
     def _complete_facts(self) -> None:
         """After early data: what the handshake agreed on is only known now."""
-        self.facts = replace(self.facts, tls=self.machine.tls_facts())
-        for stream in self.streams.values():
-            stream.exchange.recorder.leg.connection = self.facts
+        self._amend_facts(replace(self.facts, tls=self.machine.tls_facts()))
         self._proven.set()
+
+    def _amend_facts(self, facts: ConnectionFacts) -> None:
+        self.facts = facts
+        for stream in self.streams.values():
+            stream.exchange.recorder.leg.connection = facts
 
     def _sent(self, progress: list[Sent], started: Ns, ended: Ns) -> None:
         for sent in progress:

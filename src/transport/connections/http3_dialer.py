@@ -29,7 +29,7 @@ from ..net.resolve import Resolver
 from ..net.session_keys import session_key
 from ..pins import pin_problem
 from ..profile.moments import ConnectionFacts, Ns
-from ..protocols.events import ConnectionTerminated, Event, HandshakeCompleted
+from ..protocols.events import ConnectionTerminated, Event, HandshakeCompleted, HandshakeConfirmed
 from ..protocols.http3 import Http3Machine
 from ..sessions import Resumption, SessionSlot, SessionStore
 from .connection import next_connection_id
@@ -92,6 +92,7 @@ class QuicDialer:
             local=link.socket.local,
             tls=machine.tls_facts() if machine.handshake_complete else None,
             dial=log.freeze(),
+            handshake_confirmed=link.confirmed_ns,
         )
         return Http3Connection(link, facts, origin.host)
 
@@ -157,8 +158,10 @@ async def _complete(link: QuicLink) -> Ns:
     completed = link.socket.write_ended_ns
     done = anyio.Event()
 
-    def watch(event: Event, _read_at: Ns) -> None:
+    def watch(event: Event, read_at: Ns) -> None:
         nonlocal completed
+        if isinstance(event, HandshakeConfirmed):
+            link.confirmed_ns = read_at
         if isinstance(event, (HandshakeCompleted, ConnectionTerminated)):
             # Not when the last bytes were read: checking the certificate is part of it.
             completed = time.monotonic_ns()

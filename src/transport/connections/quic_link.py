@@ -59,6 +59,8 @@ class QuicLink:
         self.on_sent: SentSink = lambda _sent, _started, _ended: None
         """Called after datagrams with stream bytes were given to the operating system: what they
         carried, just before the first and just after the last system call."""
+        self.confirmed_ns: Ns | None = None
+        """When the server's HANDSHAKE_DONE was read, if that was while the handshake ran."""
         self.socket.on_departure = self._departed
         self._wake = anyio.Event()
         self._clock_offset_s = _loop_clock_offset_s()

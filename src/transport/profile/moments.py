@@ -100,6 +100,8 @@ class ConnectionFacts:
     local: tuple[str, int]
     tls: TlsFacts | None
     dial: DialRecord
+    handshake_confirmed: Ns | None = None
+    """QUIC: the server's HANDSHAKE_DONE was read (RFC 9001 §4.1.2)."""
     alternative: tuple[str, int] | None = None
     """Host and port of the alternative service that stands in for the origin (RFC 7838)."""
 

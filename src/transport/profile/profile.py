@@ -54,6 +54,9 @@ class Profile:
     tls_start: Ns | None
     tls_end: Ns | None
     connect_end: Ns | None
+    handshake_confirmed: Ns | None
+    """QUIC: the server was seen to have completed the handshake, too; None over TCP, on a used
+    connection, and when the response was faster."""
     request_start: Ns | None
     request_end: Ns | None
     request_acked: Ns | None
@@ -147,6 +150,7 @@ def fold(recorder: Recorder) -> Profile:
         tls_start=times[Moment.TLS_START],
         tls_end=times[Moment.TLS_END],
         connect_end=times[Moment.CONNECT_END],
+        handshake_confirmed=_confirmed(last),
         request_start=times[Moment.REQUEST_START],
         request_end=request_end,
         request_acked=times[Moment.REQUEST_ACKED],
@@ -187,6 +191,14 @@ def _clamped(leg: Leg) -> list[Ns | None]:
             at = times[moment]
             times[moment] = None if at is None else max(at, fetch_start)
     return times
+
+
+def _confirmed(leg: Leg) -> Ns | None:
+    """A moment of the connection, like those above, but one that may come after them all."""
+    facts, fetch_start = leg.connection, leg.times[Moment.FETCH_START]
+    if facts is None or leg.socket_reused or facts.handshake_confirmed is None:
+        return None
+    return max(facts.handshake_confirmed, fetch_start or 0)
 
 
 def _origin(url: str) -> Origin:

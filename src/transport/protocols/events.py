@@ -133,6 +133,11 @@ class HandshakeCompleted:
 
 
 @dataclass(frozen=True, slots=True)
+class HandshakeConfirmed:
+    """The server has said that it has the client's Finished (HANDSHAKE_DONE, RFC 9001 §4.1.2)."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionTerminated:
     """The connection is over; every open stream ends with this reason."""
 
@@ -159,5 +164,6 @@ Event = (
     | StreamLimitChanged
     | PingAcked
     | HandshakeCompleted
+    | HandshakeConfirmed
     | ConnectionTerminated
 )

@@ -36,6 +36,7 @@ from .events import (
     ConnectionTerminated,
     Event,
     HandshakeCompleted,
+    HandshakeConfirmed,
     StreamLimitChanged,
 )
 from .fields import request_fields
@@ -480,6 +481,7 @@ class Http3Machine:
             events.append(StreamLimitChanged(self.available_streams + len(self._streams)))
         if not self._path_bounded and private.handshake_confirmed(self.quic):
             self._path_bounded = True
+            events.append(HandshakeConfirmed())
             self._path.bound(private.max_udp_payload_bytes(self.quic))
         self._follow_path()
 
