@@ -37,7 +37,7 @@ class AsyncClient:
 
     Args:
         options: see `ClientOptions`: http2, http3, verify, cert, tls_minimum, ciphers, pins,
-            proxy, timeout, limits, quic, quality, kernel_timestamps, allow_address,
+            sessions, proxy, timeout, limits, quic, quality, kernel_timestamps, allow_address,
             trust_env.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from ssl import SSLContext
 from typing import Literal, TypedDict, get_args
 
@@ -57,6 +58,10 @@ class ConnectOptions(TypedDict, total=False):
     pins: Mapping[str, Iterable[str]] | None
     """By host, or `*.` and a domain, the keys a certificate may have, beside passing verification:
     `{"example.com": ["sha256/…="]}`, as curl's `--pinnedpubkey` writes them. Over TCP and QUIC."""
+    sessions: PathInput | None
+    """File that keeps QUIC's session tickets from one process to the next, so that the first
+    connection resumes, or sends early data. Default None: they are kept in memory. It is readable
+    by its owner alone; who reads it takes it away, because a ticket is used once."""
     proxy: str | None
     """None; proxies are not supported yet."""
     limits: Limits | None
@@ -97,6 +102,7 @@ def engine_options(given: ConnectOptions) -> EngineOptions:
         limits=given.get("limits") or Limits(),
         quic=quic_options(given.get("quic"), trust_env=trust_env),
         quality=quality_options(given.get("quality")),
+        sessions_path=_path(given.get("sessions")),
         kernel_timestamps=given.get("kernel_timestamps", False),
         allow_address=address_rule(given.get("allow_address")),
     )
@@ -220,6 +226,14 @@ def _certificate(cert: CertInput | None) -> tuple[str | None, str | None, str | 
         case tuple():
             raise ValueError("too many, or too few")
     return os.fspath(cert), None, None
+
+
+def _path(given: object) -> Path | None:
+    if given is None:
+        return None
+    if not isinstance(given, str | os.PathLike) or not given:
+        raise UsageError(f"sessions must be the path of a file, not {given!r}")
+    return Path(given)
 
 
 def _environment(name: str) -> str | None:

@@ -152,6 +152,8 @@ class EngineOptions:
     quality: QualityOptions = field(default_factory=QualityOptions)
     kernel_timestamps: bool = False
     """Whether the kernel notes when a request's ends left and arrived (TCP on Linux)."""
+    sessions_path: Path | None = None
+    """File that keeps QUIC's session tickets and tokens from one process to the next."""
     alt_svc_path: Path | None = None
     """File that keeps alternative services (RFC 7838) from one process to the next."""
     allow_address: AddressRule | None = None

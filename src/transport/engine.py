@@ -28,6 +28,7 @@ from .errors import (
     SourceNotRewindable,
     TotalTimeout,
     TransportError,
+    UsageError,
 )
 from .message import Headers, Origin, RequestHead
 from .origins import OriginMemory
@@ -38,6 +39,7 @@ from .profile.moments import Moment
 from .profile.profile import fold
 from .profile.recorder import Leg, Recorder
 from .quality_meter import quality_meter
+from .session_file import put_sessions, take_sessions
 from .sessions import SessionStore
 from .slots import Slots
 
@@ -64,6 +66,9 @@ class Engine:
         self._memory = OriginMemory(anyio.current_time)
         if self._alt_svc_path is not None:
             self._memory.recall(await to_thread.run_sync(load_alternatives, self._alt_svc_path))
+        if self._options.sessions_path is not None:
+            path = self._options.sessions_path
+            await to_thread.run_sync(take_sessions, path, self._sessions)
         self._stack = stack = AsyncExitStack()
         tasks = await stack.enter_async_context(anyio.create_task_group())
         self._slots = Slots(self._limits.parallel_requests, time.monotonic_ns)
@@ -86,6 +91,7 @@ class Engine:
         with anyio.move_on_after(CLOSE_GRACE_S, shield=True):
             await self._pool.aclose()
         await self._keep_alternatives()
+        await self._keep_sessions()
         self._tasks.cancel_scope.cancel()
         # The group has nothing to say about why its owner leaves: background tasks never raise.
         await stack.__aexit__(None, None, None)
@@ -99,6 +105,16 @@ class Engine:
                 await to_thread.run_sync(save_alternatives, self._alt_svc_path, known)
             except OSError as exc:
                 logger.warning("alternative services could not be kept: %s", exc)
+
+    async def _keep_sessions(self) -> None:
+        if self._options.sessions_path is None:
+            return
+        path = self._options.sessions_path
+        with anyio.CancelScope(shield=True):
+            try:
+                await to_thread.run_sync(put_sessions, path, self._sessions)
+            except (OSError, UsageError) as exc:
+                logger.warning("TLS sessions could not be kept: %s", exc)
 
     @property
     def pool(self) -> Pool:

@@ -35,6 +35,10 @@ URL = "https://example.com/upload"
         (["--http3-only"], UploadArguments(url=URL, file="a.jpg", protocol="h3")),
         (["--cacert", "ca.pem"], UploadArguments(url=URL, file="a.jpg", verify="ca.pem")),
         (["-k"], UploadArguments(url=URL, file="a.jpg", verify=False)),
+        (
+            ["--ssl-sessions", "s.json", "--tls-earlydata"],
+            UploadArguments(url=URL, file="a.jpg", sessions="s.json", early_data=True),
+        ),
         (["--tlsv1.2"], UploadArguments(url=URL, file="a.jpg")),
         (
             ["--tlsv1.3", "--ciphers", "AESGCM", "--pinnedpubkey", "sha256//a=;sha256/b="],

@@ -38,7 +38,7 @@ class TooEarly(ServerSide):
 
     always = False
 
-    def respond(self, stream_id: int, *_: object) -> None:  # type: ignore[override]
+    def respond(self, stream_id: int, *_: object) -> None:
         completed = any(isinstance(event, HandshakeCompleted) for event in self.events)
         refused = self.always or not completed
         status = b"425" if refused else b"200"

@@ -16,7 +16,7 @@ LAYERS = (
     ("transport.engine",),
     ("transport.pool",),
     ("transport.connector", "transport.quality_meter"),
-    ("transport.call", "transport.alt_svc_file", "transport.slots"),
+    ("transport.call", "transport.alt_svc_file", "transport.session_file", "transport.slots"),
     ("transport.origins",),
     ("transport.connections",),
     ("transport.protocols", "transport.net"),

@@ -37,6 +37,8 @@ class UploadArguments:
     ciphers: str | None = None
     pins: tuple[str, ...] = ()
     """Those of the URL's host; empty for none."""
+    sessions: str | None = None
+    early_data: bool = False
     timeout_s: float | None = 60.0
     count: int = 1
     json: bool = False
@@ -174,6 +176,14 @@ def _add_tls(parser: argparse.ArgumentParser) -> None:
         default=(),
         help="keys that the URL's host may have: 'sha256//BASE64;sha256//BASE64'",
     )
+    parser.add_argument(
+        "--ssl-sessions", metavar="FILE", help="keep HTTP/3's TLS sessions in this file"
+    )
+    parser.add_argument(
+        "--tls-earlydata",
+        action="store_true",
+        help="send the request ahead of HTTP/3's handshake; somebody could send it again",
+    )
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -210,6 +220,8 @@ def _upload_arguments(
         tls_minimum=given.tls_minimum,
         ciphers=given.ciphers,
         pins=given.pinnedpubkey,
+        sessions=given.ssl_sessions,
+        early_data=given.tls_earlydata,
         timeout_s=given.timeout or None,
         count=given.count,
         json=given.json,

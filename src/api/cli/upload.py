@@ -45,6 +45,7 @@ async def _upload_all(arguments: UploadArguments) -> Status:
             tls_minimum=arguments.tls_minimum,
             ciphers=arguments.ciphers,
             pins=_pins(arguments),
+            sessions=arguments.sessions,
             timeout=arguments.timeout_s,
         ) as client:
             statuses = [
@@ -68,6 +69,7 @@ async def _upload_once(
                 form=arguments.form,
                 headers=arguments.headers,
                 protocol=arguments.protocol,
+                early_data=arguments.early_data,
                 filename=None if isinstance(file, Path) else "-",
                 on_progress=on_progress,
             )
