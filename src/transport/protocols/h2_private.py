@@ -6,10 +6,10 @@ A canary test fails when a new h2 release moves any of it.
 from __future__ import annotations
 
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.settings import SettingCodes, Settings
-from h2.stream import H2Stream, StreamInputs
-from hpack import Encoder
+from h2.stream import H2Stream, StreamInputs, StreamState
+from hpack import Decoder, Encoder
 from hpack.hpack import encode_integer
 
 #: Cap on the HPACK table our requests fill: h2 would follow the peer's wish up to 4 GiB, and
@@ -19,6 +19,7 @@ MAX_ENCODER_TABLE_BYTES = 4096
 _CONTENT_TYPE_LITERAL = b"\x0f\x10"
 #: RFC 9113 §6.9.1.
 _MAX_WINDOW_BYTES = 2**31 - 1
+_MAY_RECEIVE = frozenset((StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL))
 
 
 def new_connection(settings: dict[SettingCodes, int], head_bytes: int) -> H2Connection:
@@ -55,6 +56,73 @@ class _FormEncoder(Encoder):
         if sensitive or name != b"content-type" or b"boundary=" not in value:
             return super().add(to_add, sensitive, huffman)
         return _CONTENT_TYPE_LITERAL + bytes(encode_integer(len(value), 7)) + value
+
+
+def begin_stream(connection: H2Connection, stream_id: int, method: str, *, end: bool) -> None:
+    """Account for a request head laid out without h2's `send_headers`; streams are available."""
+    # A property that forgets the streams that are over.
+    _ = connection.open_outbound_streams
+    connection.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
+    stream = connection._begin_new_stream(stream_id, AllowedStreamIDs.ODD)  # noqa: SLF001
+    stream.state_machine.process_input(StreamInputs.SEND_HEADERS)
+    stream.request_method = method.encode("ascii")
+    if end:
+        stream.state_machine.process_input(StreamInputs.SEND_END_STREAM)
+
+
+def take_head(connection: H2Connection, stream_id: int, *, end: bool) -> bool:
+    """Account for a response head that is known to be good; False: h2 knows what becomes of it."""
+    stream = connection.streams.get(stream_id)
+    if stream is None or stream.state_machine.state not in _MAY_RECEIVE:
+        return False
+    if stream.state_machine.headers_received:
+        return False
+    stream.state_machine.process_input(StreamInputs.RECV_HEADERS)
+    if end:
+        stream.state_machine.process_input(StreamInputs.RECV_END_STREAM)
+    return True
+
+
+def take_data(connection: H2Connection, stream_id: int, byte_count: int, *, end: bool) -> bool:
+    """Account for a DATA frame without padding; False: h2 knows what becomes of it."""
+    stream = connection.streams.get(stream_id)
+    if stream is None or stream.state_machine.state not in _MAY_RECEIVE:
+        return False
+    shared = connection._inbound_flow_control_window_manager  # noqa: SLF001
+    own = stream._inbound_window_manager  # noqa: SLF001
+    if min(shared.current_window_size, own.current_window_size) < byte_count:
+        return False
+    if not stream.state_machine.headers_received:
+        return False
+    shared.window_consumed(byte_count)
+    own.window_consumed(byte_count)
+    stream.state_machine.process_input(StreamInputs.RECV_DATA)
+    if end:
+        stream.state_machine.process_input(StreamInputs.RECV_END_STREAM)
+    return True
+
+
+class TableMark:
+    """Which entries an HPACK table has; says whether that changed since it was last asked.
+
+    A new entry goes to the front, and only a new entry or another size pushes old ones out
+    (RFC 7541 §2.3.2, §4). So an unchanged table has the same first entry and the same size.
+    """
+
+    __slots__ = ("_coder", "_first", "_size")
+
+    def __init__(self, coder: Encoder | Decoder) -> None:
+        self._coder = coder
+        self._first: object = None
+        self._size = -1
+
+    def changed(self) -> bool:
+        """Whether the same bytes may mean something else than when this was last asked."""
+        table = self._coder.header_table
+        first = table.dynamic_entries[0] if table.dynamic_entries else None
+        same = first is self._first and table.maxsize == self._size and not table.resized
+        self._first, self._size = first, table.maxsize
+        return not same
 
 
 def take_window(connection: H2Connection, stream_id: int, byte_count: int) -> None:

@@ -18,8 +18,8 @@ from ..message import RequestHead
 from . import h2_private
 from .events import Event
 from .http2_core import Http2Core, StreamRecord
-from .http2_fields import hpack_fields
-from .http2_frames import begins_with_message, data_frames
+from .http2_fields import HeadEncoder
+from .http2_frames import begins_with_message, data_frames, head_frames
 from .http2_queue import OutChunk
 from .http2_receive import Http2Receiver
 from .machine import StreamTotals
@@ -36,6 +36,7 @@ class Http2Machine:
 
     def __init__(self, limits: Limits) -> None:
         self._core = Http2Core(limits)
+        self._heads = HeadEncoder(self._core.h2.encoder)
         self._receiver = Http2Receiver(self._core, limits.response_head_bytes)
 
     # --- requests ---------------------------------------------------------------------------
@@ -57,9 +58,11 @@ class Http2Machine:
             raise RuntimeError("no stream is available")
         core = self._core
         stream_id = core.h2.get_next_available_stream_id()
-        core.h2.send_headers(stream_id, hpack_fields(head), end_stream=end)
+        block = self._heads.encode(head)
+        h2_private.begin_stream(core.h2, stream_id, head.method, end=end)
         core.add(StreamRecord(stream_id, head.method, local_ended=end))
-        core.queue.push(OutChunk(stream_id, core.h2.data_to_send(), end=end))
+        frames = head_frames(stream_id, block, core.h2.max_outbound_frame_size, end=end)
+        core.queue.push(OutChunk(stream_id, frames, end=end))
         return stream_id
 
     def send_budget(self, stream_id: int) -> int:

@@ -7,7 +7,7 @@ from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
 from ..config import Limits
-from ..message import Headers
+from ..message import Headers, ResponseHead
 from . import h2_private
 from .events import ConnectionTerminated, Event, StreamWritable
 from .fields import LengthCheck
@@ -29,6 +29,7 @@ class StreamRecord:
     """Byte counts and progress of one request; h2 keeps its protocol state."""
 
     __slots__ = (
+        "head",
         "length",
         "local_ended",
         "method",
@@ -45,6 +46,8 @@ class StreamRecord:
         self.method = method
         self.length: LengthCheck | None = None
         """Set once the final response head arrived."""
+        self.head: ResponseHead | None = None
+        """What h2 has just made of a field block, until the receiver has looked at it."""
         self.trailers = Headers()
         self.sent_bytes = 0
         self.received_bytes = 0

@@ -85,6 +85,24 @@ class Frame:
         return bool(self.flags & _FLAG_ACK)
 
     @property
+    def ends_stream(self) -> bool:
+        """Whether a DATA or HEADERS frame ends its stream."""
+        return bool(self.flags & _FLAG_END_STREAM)
+
+    @property
+    def is_plain_head(self) -> bool:
+        """Whether it is a HEADERS frame of nothing but a whole field block."""
+        return (
+            self.kind == FrameType.HEADERS and self.flags & ~_FLAG_END_STREAM == _FLAG_END_HEADERS
+        )
+
+    @property
+    def is_plain_data(self) -> bool:
+        """Whether it is a DATA frame of nothing but data, and some."""
+        plain = self.kind == FrameType.DATA and self.flags & ~_FLAG_END_STREAM == 0
+        return plain and len(self.raw) > HEADER_BYTES
+
+    @property
     def ends_headers(self) -> bool:
         """Whether a HEADERS, PUSH_PROMISE or CONTINUATION frame ends its field block."""
         return bool(self.flags & _FLAG_END_HEADERS)
@@ -226,6 +244,20 @@ def goaway_frame(error_code: int, debug: bytes) -> bytes:
     length = _GOAWAY_FIXED_BYTES + len(debug)
     header = struct.pack(">BHBBL", length >> 16, length & 0xFFFF, FrameType.GOAWAY, 0, 0)
     return header + struct.pack(">LL", 0, error_code) + debug
+
+
+def head_frames(stream_id: int, block: bytes, frame_bytes: int, *, end: bool) -> bytes:
+    """Lay out a field block as HEADERS and, beyond `frame_bytes`, CONTINUATION (RFC 9113 §6.2)."""
+    parts: list[bytes] = []
+    kind, flags = FrameType.HEADERS, _FLAG_END_STREAM if end else 0
+    for start in range(0, len(block), frame_bytes):
+        piece = block[start : start + frame_bytes]
+        if start + len(piece) == len(block):
+            flags |= _FLAG_END_HEADERS
+        size = len(piece)
+        parts += (struct.pack(">BHBBL", size >> 16, size & 0xFFFF, kind, flags, stream_id), piece)
+        kind, flags = FrameType.CONTINUATION, 0
+    return b"".join(parts)
 
 
 def data_frames(stream_id: int, data: memoryview, frame_bytes: int, *, end: bool) -> bytes:

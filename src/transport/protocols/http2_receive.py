@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from h2 import events as h2_events
 from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError
 from h2.exceptions import ProtocolError as H2ProtocolError
 from h2.settings import SettingCodes
 
+from ..message import ResponseHead
 from . import h2_private
 from .events import (
     ConnectionTerminated,
@@ -24,6 +27,7 @@ from .events import (
 from .fields import LengthCheck, MalformedResponse, headers_from, response_head
 from .http2_core import Http2Core, StreamRecord
 from .http2_frames import (
+    HEADER_BYTES,
     MESSAGE_FRAMES,
     Frame,
     FrameCutter,
@@ -35,16 +39,22 @@ from .http2_frames import (
     window_increment,
 )
 
+#: Response heads remembered; with a date in them, a server has a few in each second.
+_KNOWN_HEADS = 32
+
 
 class Http2Receiver:
     """Takes what the peer sends and appends to the core's events."""
 
-    __slots__ = ("_core", "_cutter", "_head_bytes")
+    __slots__ = ("_core", "_cutter", "_head_bytes", "_known_heads", "_table")
 
     def __init__(self, core: Http2Core, head_bytes: int) -> None:
         self._core = core
         self._cutter = FrameCutter(head_bytes)
         self._head_bytes = head_bytes
+        self._known_heads: dict[bytes, ResponseHead] = {}
+        """By field block: what it means as long as HPACK's table is as it is."""
+        self._table = h2_private.TableMark(core.h2.decoder)
 
     def receive(self, data: bytes) -> None:
         """Take bytes; a violation ends the connection and is told as an event."""
@@ -82,6 +92,8 @@ class Http2Receiver:
             record.received_bytes += len(frame.raw)
         if frame.kind == FrameType.WINDOW_UPDATE and self._take_credit(frame, record):
             return
+        if record is not None and not record.over and self._take_plain(frame, record):
+            return
         if frame.kind == FrameType.GOAWAY:
             self._goaway(parse_goaway(frame))
             return
@@ -90,7 +102,49 @@ class Http2Receiver:
             raise Violation("the peer opened a stream", ErrorCodes.PROTOCOL_ERROR)
         for event in self._feed(frame):
             self._translate(event, frame)
+        if frame.kind in (FrameType.HEADERS, FrameType.CONTINUATION):
+            self._remember(frame, record)
         core.collect()
+
+    def _remember(self, frame: Frame, record: StreamRecord | None) -> None:
+        """Keep a head that h2 found good, for as long as the same bytes mean the same."""
+        head = None
+        if record is not None:
+            head, record.head = record.head, None
+        if self._table.changed() or len(self._known_heads) >= _KNOWN_HEADS:
+            self._known_heads.clear()
+        elif frame.is_plain_head and head is not None:
+            self._known_heads[frame.raw[HEADER_BYTES:]] = head
+
+    def _take_plain(self, frame: Frame, record: StreamRecord) -> bool:
+        """Whether it was what nearly every response is made of, taken without h2's frames."""
+        if frame.is_plain_data and record.length is not None:
+            size, end = frame.payload_bytes, frame.ends_stream
+            if not h2_private.take_data(self._core.h2, frame.stream_id, size, end=end):
+                return False
+            self._core.h2.acknowledge_received_data(size, frame.stream_id)
+            self._core.guard.earn_bytes(size)
+            self._body(record, frame.raw[HEADER_BYTES:], frame)
+        elif frame.is_plain_head and record.length is None:
+            head = self._known_heads.get(frame.raw[HEADER_BYTES:])
+            # The table as it was when this block meant that head; h2 changes it, and we do not.
+            if head is None or not h2_private.take_head(
+                self._core.h2, frame.stream_id, end=frame.ends_stream
+            ):
+                return False
+            self._plainly(record, lambda: self._take_head(head, record))
+        else:
+            return False
+        if frame.ends_stream and not record.over:
+            self._plainly(record, lambda: self._response_end(record))
+        self._core.collect()
+        return True
+
+    def _plainly(self, record: StreamRecord, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except MalformedResponse as exc:
+            self._refuse(record, str(exc))
 
     def _take_credit(self, frame: Frame, record: StreamRecord | None) -> bool:
         """Whether it was an ordinary WINDOW_UPDATE: a big upload gets thousands of them."""
@@ -138,7 +192,10 @@ class Http2Receiver:
             self._refuse(record, str(exc))
 
     def _head(self, event: h2_events.ResponseReceived, record: StreamRecord) -> None:
-        head = response_head(event.headers)
+        record.head = head = response_head(event.headers)
+        self._take_head(head, record)
+
+    def _take_head(self, head: ResponseHead, record: StreamRecord) -> None:
         record.length = LengthCheck(head, record.method)
         h2_private.skip_length_check(self._core.h2, record.stream_id)
         received = HeadReceived(record.stream_id, head, self._cutter.block_bytes)
@@ -153,15 +210,18 @@ class Http2Receiver:
         elif event.stream_ended is None:
             core.guard.charge_empty_data()
         record = core.records.get(event.stream_id)
-        if record is None or record.over or record.length is None or not event.data:
+        if record is not None and not record.over and event.data:
+            self._body(record, bytes(event.data), frame)
+
+    def _body(self, record: StreamRecord, data: bytes, frame: Frame) -> None:
+        if record.length is None:
             return
         try:
-            record.length.add(len(event.data))
+            record.length.add(len(data))
         except MalformedResponse as exc:
             self._refuse(record, str(exc))
             return
-        received = DataReceived(record.stream_id, bytes(event.data), len(frame.raw))
-        core.events.append(received)
+        self._core.events.append(DataReceived(record.stream_id, data, len(frame.raw)))
 
     def _response_end(self, record: StreamRecord) -> None:
         if record.length is not None:

@@ -1,0 +1,137 @@
+"""Heads that are like earlier ones skip h2; whatever the order, they mean what they say."""
+
+from __future__ import annotations
+
+from h2.settings import SettingCodes
+from hpack import Decoder
+from hyperframe.frame import ContinuationFrame, HeadersFrame
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.http2.client import Client, upload_head
+from trilane.transport.config import Limits
+from trilane.transport.message import Headers
+from trilane.transport.protocols.events import (
+    DataReceived,
+    HeadReceived,
+    InterimReceived,
+    ResponseEnded,
+    StreamReset,
+)
+from trilane.transport.protocols.fields import request_fields
+
+_HEADERS = st.fixed_dictionaries(
+    {"accept": st.sampled_from(["*/*", "a/b"])},
+    optional={
+        "x-token": st.sampled_from(["1", "2", "é"]),
+        "authorization": st.sampled_from(["secret", "other"]),
+        "content-type": st.sampled_from(
+            ["multipart/form-data; boundary=1", "a; boundary=2", "c/d"]
+        ),
+    },
+)
+
+
+@given(
+    st.lists(st.tuples(_HEADERS, st.sampled_from([0, 5]), st.sampled_from([None, 0, 64, 9000]))),
+)
+def test_what_the_peer_decodes_is_what_was_to_be_sent(
+    requests: list[tuple[dict[str, str], int, int | None]],
+) -> None:
+    client, decoder = Client(), Decoder()
+    for headers, length, table_bytes in requests:
+        if table_bytes is not None:
+            client.receive(client.peer.settings({SettingCodes.HEADER_TABLE_SIZE: table_bytes}))
+            client.flush()
+            decoder.max_allowed_table_size = min(table_bytes, 4096)
+        head = upload_head(length, headers=headers)
+        stream_id = client.machine.send_head(head, end=False)
+        frame = next(f for f in client.flush() if isinstance(f, HeadersFrame))
+        fields = decoder.decode(frame.data, raw=True)
+        assert sorted(map(tuple, fields)) == sorted(request_fields(head))
+        assert [name.startswith(b":") for name, _ in fields].index(False) == 4
+        client.machine.reset_stream(stream_id)
+        client.flush()
+
+
+def test_a_long_head_goes_on_in_further_frames() -> None:
+    client, decoder = Client(), Decoder()
+    head = upload_head(5, headers={f"x-{n}": "ä" * 900 for n in range(30)})
+    client.machine.send_head(head, end=False)
+    first, *rest = client.flush()
+    assert isinstance(first, HeadersFrame)
+    assert all(isinstance(frame, ContinuationFrame) for frame in rest)
+    assert ["END_HEADERS" in frame.flags for frame in (first, *rest)] == [False] * len(rest) + [
+        True
+    ]
+    block = b"".join(frame.data for frame in (first, *rest) if hasattr(frame, "data"))
+    decoder.max_header_list_size = 2**20
+    assert sorted(map(tuple, decoder.decode(block, raw=True))) == sorted(request_fields(head))
+
+
+_RESPONSES = st.tuples(
+    st.sampled_from([103, 200, 404]),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["date", "server", "content-length"]),
+            st.sampled_from(["1", "2", "3"]),
+        ),
+        max_size=3,
+        unique_by=lambda field: field[0],
+    ),
+    st.integers(0, 3),
+    st.booleans(),
+)
+
+
+@given(st.lists(_RESPONSES, max_size=12))
+def test_every_head_is_the_one_the_peer_sent(
+    responses: list[tuple[int, list[tuple[str, str]], int, bool]],
+) -> None:
+    client = Client()
+    for status, fields, body_bytes, trailers in responses:
+        stream_id = client.get()
+        sent = client.peer.response(stream_id, status, fields)
+        if status == 103:
+            events = client.receive(sent)
+            assert [type(event) for event in events] == [InterimReceived]
+            sent = client.peer.response(stream_id, 200, fields)
+        body = client.peer.data(stream_id, bytes(body_bytes), end=not trailers)
+        tail = client.peer.headers(stream_id, fields, end=True) if trailers else b""
+        events = client.receive(sent, body, tail)
+        head = events[0]
+        assert isinstance(head, HeadReceived)
+        assert (head.head.status, head.head.headers) == (max(status, 200), Headers(fields))
+        assert head.byte_count == len(sent)
+        announced = dict(fields).get("content-length", str(body_bytes))
+        last = events[-1]
+        if int(announced) == body_bytes:
+            assert last == ResponseEnded(stream_id, Headers(fields if trailers else ()))
+            assert sum(len(e.data) for e in events if isinstance(e, DataReceived)) == body_bytes
+        else:
+            assert isinstance(last, StreamReset)
+        client.machine.forget_stream(stream_id)
+    assert client.machine.available_streams == 100
+
+
+def test_data_before_a_head_and_a_second_head_are_still_h2s_to_judge() -> None:
+    client = Client()
+    for _ in range(2):
+        stream_id = client.get()
+        client.receive(client.peer.response(stream_id, 200, end=True))
+    stream_id = client.get()
+    events = client.receive(client.peer.data(stream_id, b"x", end=True))
+    assert not any(isinstance(event, DataReceived) for event in events)
+
+
+def test_windows_are_returned_for_data_taken_without_h2() -> None:
+    client = Client(limits=Limits())
+    for _ in range(16):
+        stream_id = client.get()
+        client.receive(client.peer.response(stream_id, 200))
+        for _ in range(70):
+            client.receive(client.peer.data(stream_id, bytes(16384)))
+        client.receive(client.peer.data(stream_id, b"x", end=True))
+        client.flush()
+        client.machine.forget_stream(stream_id)
+    assert len(client.saw(ResponseEnded)) == 16
