@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 from aioquic.h3.connection import H3Connection, H3Stream
-from aioquic.quic import recovery
+from aioquic.quic import connection, recovery
 from aioquic.quic.congestion.cubic import CubicCongestionControl
 from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import QuicConnection, QuicConnectionId
@@ -22,7 +22,7 @@ from tests.http3.conftest import MakePair
 from tests.http3.pair import SERVER, Pair, ServerSide, client_configuration, make_machine
 from tests.peers.certificates import Certificates
 from trilane.transport.protocols import aioquic_private as private
-from trilane.transport.protocols.aioquic_trains import TrainPacket
+from trilane.transport.protocols.aioquic_trains import TrainRun
 from trilane.transport.protocols.aioquic_window import Pacer
 
 CONNECTION = (
@@ -65,11 +65,14 @@ SENDER = (
 )
 LOSS = (
     "_cc",
+    "_detect_loss",
     "_on_packets_lost",
     "_pacer",
     "_pto_count",
     "_time_of_last_sent_ack_eliciting_packet",
 )
+#: Where aioquic's loss recovery looks at what was sent.
+SENT_PACKETS_USES = 9
 
 
 @pytest.fixture
@@ -142,6 +145,19 @@ def test_loss_recovery_tells_us_of_acknowledgements() -> None:
     assert "if largest_acked == largest_newly_acked and is_ack_eliciting:" in source
 
 
+def test_loss_recovery_looks_at_single_packets_where_we_make_them() -> None:
+    detect = inspect.signature(recovery.QuicPacketRecovery._detect_loss)
+    assert list(detect.parameters) == ["self", "now", "space"]
+    source = inspect.getsource(recovery.QuicPacketRecovery._detect_loss)
+    assert source.index("if packet_number > space.largest_acked_packet:") < source.index("append(")
+    again = inspect.signature(recovery.QuicPacketRecovery.reschedule_data)
+    assert list(again.parameters) == ["self", "now", "speed_up_handshake"]
+    # Whoever else walks over sent packets of 1-RTT has to be shown single ones, too.
+    whole = inspect.getsource(recovery)
+    assert whole.count("space.sent_packets") == SENT_PACKETS_USES
+    assert "sent_packets" not in inspect.getsource(connection)
+
+
 def test_a_sender_uses_its_buffer_as_ours_can_be_used() -> None:
     source = inspect.getsource(QuicStreamSender)
     uses = {line.strip() for line in source.splitlines() if re.search(r"self\._buffer\b", line)}
@@ -170,7 +186,7 @@ def test_a_stream_that_is_blocked_sends_no_data_but_its_reset() -> None:
 )
 def test_what_is_looked_at_in_a_sent_packet(place: type) -> None:
     # One that looks at more needs more of the records of trains.
-    known = {name for kind in TrainPacket.__mro__[:2] for name in vars(kind)}
+    known = {name for kind in TrainRun.__mro__[:2] for name in vars(kind)}
     looked_at = set(re.findall(r"\bpacket\.(\w+)", inspect.getsource(place)))
     assert looked_at
     assert looked_at <= known

@@ -27,13 +27,11 @@ from aioquic.quic.connection import QuicConnection, QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
 from aioquic.quic.packet import QuicPacketType, pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicSentPacket
-from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch, ExtensionType
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from .aioquic_trains import acknowledge
+from .aioquic_recovery import WatchedRecovery
 from .aioquic_window import Pacer, UsedWindow
 from .fields import MalformedResponse
 from .quic_round_trips import RoundTrips
@@ -102,6 +100,16 @@ class _CountingCubic(_Counting, CubicCongestionControl):
         super().set_datagram_bytes(size_bytes)
         self.additive_increase_factor = size_bytes
 
+    def on_grown(self, before: int, packets: int) -> None:
+        slow_start = self.ssthresh is None or before < self.ssthresh
+        # In the Reno-friendly region the window is `_W_est`, which counts bytes.
+        if slow_start or self.congestion_window == self._W_est:
+            return
+        # RFC 9438 §4.4: by (target - window) / window for each segment, of which the controller
+        # took these for one. A whole window of them brings it to the target and not beyond.
+        packets = min(packets, before // self._max_datagram_size)
+        self.congestion_window += max(packets - 1, 0) * (self.congestion_window - before)
+
     def on_kept(self, sent_s: float) -> None:
         # Without it, the controller would take the connection to have been idle.
         self.last_ack = sent_s
@@ -121,33 +129,9 @@ register_congestion_control(COUNTING_CONTROLLERS["cubic"], _CountingCubic)
 register_congestion_control(COUNTING_CONTROLLERS["reno"], _CountingReno)
 
 
-class _WatchedRecovery(QuicPacketRecovery):
-    """Loss recovery that passes on what its own round-trip times leave out, and knows trains."""
-
-    def on_ack_received(
-        self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
-    ) -> None:
-        if isinstance(self._cc, _Counting):
-            self._cc.on_ack(ack_rangeset.bounds().stop - 1, self._credible(ack_delay, space))
-            acknowledge(space, ack_rangeset, self._cc, now)
-        super().on_ack_received(
-            ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space
-        )
-
-    def _credible(self, ack_delay_s: float, space: QuicPacketSpace) -> float | None:
-        """What of the delay that the peer states is taken off (RFC 9002 §5.3).
-
-        The handshake's own packets are not held back on purpose, so it states none with them; once
-        the handshake is confirmed, no more counts than it has announced as its longest.
-        """
-        if not space.is_application_data:
-            return None
-        return min(ack_delay_s, self.max_ack_delay) if self.handshake_confirmed else ack_delay_s
-
-
 def measure_round_trips(quic: QuicConnection) -> RoundTrips:
     """Have round trips measured from now on; returns what departures and arrivals are told to."""
-    quic._loss.__class__ = _WatchedRecovery
+    quic._loss.__class__ = WatchedRecovery
     return _counts(quic).round_trips
 
 

@@ -9,9 +9,10 @@ detection, congestion control, pacing, timers and acknowledgements are aioquic's
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter, itemgetter
 from typing import cast
 
 from aioquic.quic.connection import QuicConnection, QuicConnectionState
@@ -78,30 +79,36 @@ class SentTrain:
         return stop - start + (last + 1 - first) * self._overhead
 
 
-class TrainPacket(_Record):
-    """The record of a packet of a train."""
+class TrainRun(_Record):
+    """The record of neighbouring packets of a train; aioquic is shown runs of one packet only."""
 
-    __slots__ = ("packet_number", "train")
+    __slots__ = ("last", "packet_number", "train")
 
-    def __init__(self, train: SentTrain, packet_number: int) -> None:
+    def __init__(self, train: SentTrain, first: int, last: int) -> None:
         self.train = train
-        self.packet_number = packet_number
+        self.packet_number = first
+        """Of the first of them."""
+        self.last = last
 
     @property
     def sent_time(self) -> float:
-        """When it was built."""
+        """When they were built."""
         return self.train.sent_time
 
     @property
     def sent_bytes(self) -> int:
-        """Its size."""
-        return self.train.bytes_of(self.packet_number, self.packet_number)
+        """Their size."""
+        return self.train.bytes_of(self.packet_number, self.last)
 
     @property
     def delivery_handlers(self) -> Sequence[tuple[QuicDeliveryHandler, tuple[int, int, bool]]]:
-        """Who is told what became of it."""
-        carried = self.train.carried(self.packet_number, self.packet_number)
+        """Who is told what became of them."""
+        carried = self.train.carried(self.packet_number, self.last)
         return ((self.train.stream.delivered, carried),)
+
+    def part(self, first: int, last: int) -> TrainRun:
+        """The record of some of them."""
+        return TrainRun(self.train, first, last)
 
 
 class _SentBytes(_Record):
@@ -112,6 +119,11 @@ class _SentBytes(_Record):
     def __init__(self, sent_time: float, sent_bytes: int) -> None:
         self.sent_time = sent_time
         self.sent_bytes = sent_bytes
+
+
+_Sent = QuicSentPacket | TrainRun
+_number = itemgetter(0)
+_stop = attrgetter("stop")
 
 
 class ProbePacket(_Record):
@@ -285,8 +297,7 @@ def register(quic: QuicConnection, stream: BulkStream, plan: Plan, now_s: float)
     count = -((plan.start - plan.stop) // plan.share)
     number = first + count
     train = SentTrain(stream, plan, first, quic._max_datagram_size - plan.share, now_s)
-    records = {each: TrainPacket(train, each) for each in range(first, number)}
-    space.sent_packets.update(cast("dict[int, QuicSentPacket]", records))
+    space.sent_packets[first] = cast("QuicSentPacket", TrainRun(train, first, number - 1))
     total = train.bytes_of(first, number - 1)
     space.ack_eliciting_in_flight += count
     quic._packet_number = number
@@ -311,35 +322,89 @@ def acknowledge(
     The last packet of all is left to aioquic, which takes a round-trip sample with it, looks for
     losses and resets its timers.
     """
-    sent = cast("dict[int, QuicSentPacket | TrainPacket]", space.sent_packets)
+    ranges = list(acked)
+    sent = _records(space)
     numbers = list(sent)
-    newly: list[int] = []
-    for each in acked:
-        start = bisect_left(numbers, each.start)
-        newly += numbers[start : bisect_left(numbers, each.stop, start)]
-    run: list[TrainPacket] = []
-    for number in newly[:-1]:
-        packet = sent[number]
-        if not isinstance(packet, TrainPacket):
-            continue
-        if run and (packet.train is not run[0].train or number != run[-1].packet_number + 1):
-            _settle(space, run, window, now_s)
-            run = []
-        run.append(packet)
-        del sent[number]
-    if run:
-        _settle(space, run, window, now_s)
+    # A run is known by its first packet, which may lie before what is acknowledged of it.
+    start = max(bisect_right(numbers, ranges[0].start) - 1, 0)
+    stop = bisect_left(numbers, ranges[-1].stop)
+    settled: list[TrainRun] = []
+    kept: list[tuple[int, _Sent]] = []
+    for number in numbers[start:stop]:
+        record = sent[number]
+        if isinstance(record, TrainRun):
+            _divide(record, ranges, settled, kept)
+        else:
+            kept.append((number, record))
+    if not settled:
+        return
+    last = settled.pop()
+    if last.packet_number < last.last:
+        settled.append(last.part(last.packet_number, last.last - 1))
+    kept.append((last.last, last.part(last.last, last.last)))
+    kept.sort(key=_number)
+    _replace(space, start, stop, kept)
+    for run in settled:
+        count = run.last + 1 - run.packet_number
+        space.ack_eliciting_in_flight -= count
+        total = _SentBytes(run.sent_time, run.sent_bytes)
+        window.on_packets_acked(now=now_s, count=count, sent=total)
+        run.train.stream.delivered(
+            QuicDeliveryState.ACKED, *run.train.carried(run.packet_number, run.last)
+        )
 
 
-def _settle(
-    space: QuicPacketSpace, run: list[TrainPacket], window: UsedWindow, now_s: float
+def separate(space: QuicPacketSpace, limit: int) -> None:
+    """Give each packet of the runs that begin below this number a record of its own.
+
+    What was overtaken by an acknowledgement, or waits for a probe, is judged packet by packet.
+    """
+    stop = 0
+    singles: list[tuple[int, _Sent]] = []
+    for number, record in _records(space).items():
+        if number >= limit:
+            break
+        stop += 1
+        if isinstance(record, TrainRun):
+            singles += [(each, record.part(each, each)) for each in range(number, record.last + 1)]
+        else:
+            singles.append((number, record))
+    if len(singles) > stop:
+        _replace(space, 0, stop, singles)
+
+
+def _divide(
+    run: TrainRun,
+    ranges: list[range],
+    settled: list[TrainRun],
+    kept: list[tuple[int, _Sent]],
 ) -> None:
-    """Account for neighbours of one train that were acknowledged together."""
-    train, first, last = run[0].train, run[0].packet_number, run[-1].packet_number
-    space.ack_eliciting_in_flight -= len(run)
-    total = train.bytes_of(first, last)
-    window.on_packets_acked(now=now_s, count=len(run), sent=_SentBytes(train.sent_time, total))
-    train.stream.delivered(QuicDeliveryState.ACKED, *train.carried(first, last))
+    """Sort the packets of a run into those that are acknowledged and those that are not."""
+    position = run.packet_number
+    for index in range(bisect_right(ranges, position, key=_stop), len(ranges)):
+        acked = ranges[index]
+        if acked.start > run.last:
+            break
+        first, last = max(position, acked.start), min(run.last, acked.stop - 1)
+        if first > position:
+            kept.append((position, run.part(position, first - 1)))
+        settled.append(run.part(first, last))
+        position = last + 1
+    if position <= run.last:
+        kept.append((position, run.part(position, run.last)))
+
+
+def _records(space: QuicPacketSpace) -> dict[int, _Sent]:
+    return cast("dict[int, _Sent]", space.sent_packets)
+
+
+def _replace(
+    space: QuicPacketSpace, start: int, stop: int, records: list[tuple[int, _Sent]]
+) -> None:
+    """Put these in place of some records; aioquic relies on the order of the numbers."""
+    items = list(_records(space).items())
+    items[start:stop] = records
+    space.sent_packets = cast("dict[int, QuicSentPacket]", dict(items))
 
 
 def probe_datagram(quic: QuicConnection, path: PathMtu, size_bytes: int, now_s: float) -> bytes:

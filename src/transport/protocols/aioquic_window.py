@@ -61,16 +61,24 @@ class UsedWindow(QuicCongestionControl):
     def on_packets_acked(self, *, now: float, count: int, sent: SentBytes) -> None:
         """Take note that so many packets, sent together, arrived.
 
-        A window that grows does so packet by packet; all that counts of them is their size.
+        What is true of one acknowledged packet is true of all their bytes, but where slow start
+        ends among them.
         """
         if not self._may_grow(now):
             self._keep(sent)
             return
-        whole = sent.sent_bytes
+        window, threshold, whole = self.congestion_window, self.ssthresh, sent.sent_bytes
+        if threshold is None or not window < threshold < window + whole:
+            super().on_packet_acked(now=now, packet=cast("QuicSentPacket", sent))  # type: ignore[safe-super]
+            self.on_grown(window, count)
+            return
         for left in range(count, 0, -1):
             sent.sent_bytes = whole // left
             whole -= sent.sent_bytes
             super().on_packet_acked(now=now, packet=cast("QuicSentPacket", sent))  # type: ignore[safe-super]
+
+    def on_grown(self, before: int, packets: int) -> None:
+        """So many packets were acknowledged in one call, before which the window was this large."""
 
     def _may_grow(self, now: float) -> bool:
         # One acknowledgement reports many packets; what counts is what was in flight before it.

@@ -28,6 +28,7 @@ from ..facts import TlsFacts
 from ..message import RequestHead
 from . import aioquic_private as private
 from . import aioquic_trains as trains
+from .aioquic_recovery import acks_together
 from .aioquic_tls import CertificateCheck, CheckedConnection
 from .bulk_quic import BulkSender
 from .bulk_train import Train
@@ -278,7 +279,7 @@ class Http3Machine:
             arrived_s: when each of them arrived, if known; this is what round trips end with.
         """
         arrivals: Iterable[float | None] = arrived_s or repeat(None, len(datagrams))
-        with self._guarded():
+        with self._guarded(), acks_together(self.quic):
             for (data, address), at_s in zip(datagrams, arrivals, strict=True):
                 if private.is_stateless_reset(self.quic, data):
                     self.give_up(FORGOTTEN)

@@ -1,0 +1,129 @@
+"""aioquic's loss recovery, made to know trains and to take acknowledgements together.
+
+Part of `aioquic_private`, under the same canary test, and imported by its parts alone.
+"""
+
+# ruff: noqa: SLF001  -- private names are what this module is for
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.rangeset import RangeSet
+from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
+
+from .aioquic_trains import acknowledge, separate
+from .aioquic_window import UsedWindow
+from .quic_round_trips import RoundTrips
+
+#: More ranges than this are not joined to others: each is compared with each.
+_MOST_JOINED_RANGES = 16
+
+
+class _Watched(Protocol):
+    """What the congestion controller offers beside its own."""
+
+    round_trips: RoundTrips
+
+    def on_ack(self, largest_packet: int, ack_delay_s: float | None) -> None: ...
+
+
+@dataclass(slots=True)
+class _HeldAck:
+    """Acknowledgements that arrived together, as one."""
+
+    acked: RangeSet
+    largest_packet: int
+    delay_s: float
+    """With the largest."""
+    arrived_s: float | None
+    """The same."""
+    now_s: float
+    space: QuicPacketSpace
+
+
+class WatchedRecovery(QuicPacketRecovery):
+    """Loss recovery that passes on what its own round-trip times leave out, and knows trains."""
+
+    _holding = False
+    _held: _HeldAck | None = None
+
+    def on_ack_received(
+        self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
+    ) -> None:
+        """Act on an ACK frame, at once or at the end of a batch."""
+        largest = ack_rangeset.bounds().stop - 1
+        arrived_s = self._watched.round_trips.arrived_s
+        ack = _HeldAck(ack_rangeset, largest, ack_delay, arrived_s, now, space)
+        if not (self._holding and self.handshake_confirmed and space.is_application_data):
+            self._take(ack)
+            return
+        held, self._held = self._held, ack
+        if held is None:
+            return
+        if len(held.acked) + len(ack.acked) > _MOST_JOINED_RANGES:
+            self._take(held)
+            return
+        newer, older = (ack, held) if largest > held.largest_packet else (held, ack)
+        for each in older.acked:
+            newer.acked.add(each.start, each.stop)
+        self._held = newer
+
+    def reschedule_data(self, *, now: float, speed_up_handshake: bool = False) -> None:
+        """Have a probe sent, which carries what the oldest packet carried."""
+        for space in self.spaces:
+            if space.is_application_data and space.sent_packets:
+                separate(space, next(iter(space.sent_packets)) + 1)
+        super().reschedule_data(now=now, speed_up_handshake=speed_up_handshake)
+
+    def _detect_loss(self, *, now: float, space: QuicPacketSpace) -> None:
+        if space.is_application_data:
+            separate(space, space.largest_acked_packet)
+        super()._detect_loss(now=now, space=space)
+
+    def take_held(self) -> None:
+        """Act on what was held."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._take(held)
+
+    def _take(self, ack: _HeldAck) -> None:
+        self._watched.round_trips.arrived_s = ack.arrived_s
+        self._watched.on_ack(ack.largest_packet, self._credible(ack.delay_s, ack.space))
+        acknowledge(ack.space, ack.acked, cast("UsedWindow", self._cc), ack.now_s)
+        super().on_ack_received(
+            ack_rangeset=ack.acked, ack_delay=ack.delay_s, now=ack.now_s, space=ack.space
+        )
+
+    @property
+    def _watched(self) -> _Watched:
+        return cast("_Watched", self._cc)
+
+    def _credible(self, ack_delay_s: float, space: QuicPacketSpace) -> float | None:
+        """What of the delay that the peer states is taken off (RFC 9002 §5.3).
+
+        The handshake's own packets are not held back on purpose, so it states none with them; once
+        the handshake is confirmed, no more counts than it has announced as its longest.
+        """
+        if not space.is_application_data:
+            return None
+        return min(ack_delay_s, self.max_ack_delay) if self.handshake_confirmed else ack_delay_s
+
+
+@contextmanager
+def acks_together(quic: QuicConnection) -> Iterator[None]:
+    """Take the acknowledgements that arrive in this block as one, at its end.
+
+    Each says again what the ones before it said, and to act on one costs more than to read it.
+    """
+    loss = cast("WatchedRecovery", quic._loss)
+    loss._holding = True
+    try:
+        yield
+    finally:
+        loss._holding = False
+    loss.take_held()
