@@ -26,7 +26,7 @@ from .exchange import Exchange, RawResponse
 from .http3_body import BulkBody, is_bulk
 from .http3_errors import connection_error, handshake_error
 from .multiplexed import MultiplexedConnection
-from .quic_link import QuicLink
+from .quic_link import QuicLink, now_s
 from .request_stream import RequestStream
 
 #: How long CONNECTION_CLOSE may wait for a full socket.
@@ -194,7 +194,7 @@ class Http3Connection(MultiplexedConnection):
     def sample(self) -> TransportSample:
         """QUIC's own figures now, and what crossed the socket."""
         figures, counters = self.machine.recovery(), self._link.socket.counters
-        limits = self.machine.send_limits(anyio.current_time())
+        limits = self.machine.send_limits(now_s())
         return TransportSample(
             at=time.monotonic_ns(),
             rtt_ms=_ms(figures.smoothed_rtt_s),

@@ -55,7 +55,8 @@ class BulkBody:
         """
         self._machine = machine
         self._stream = stream
-        self._reader = reader
+        # Looked at once: what a protocol asks of each attribute takes as long as queueing a piece.
+        self._reader = reader if isinstance(reader, FileRangeReader) else None
         self._wait = wait
         self._kick = kick
         self._content: FileContent | None = None
@@ -85,7 +86,7 @@ class BulkBody:
             self._leave_file()
 
     def _long_range(self) -> FileRange | None:
-        if not isinstance(self._reader, FileRangeReader):
+        if self._reader is None:
             return None
         found = self._reader.file_range()
         return found if found is not None and found.length >= _SHORT_RANGE_BYTES else None
@@ -97,7 +98,7 @@ class BulkBody:
             return
         count = min(_PIECE_BYTES, found.length)
         await make_resident(found.fd, found.offset, count)
-        if self._stream.sending_over or not isinstance(self._reader, FileRangeReader):
+        if self._stream.sending_over or self._reader is None:
             return
         content = self._content_of(found)
         self._machine.send_range(self._stream.stream_id, content, found.offset, count)

@@ -36,7 +36,7 @@ from .connection import next_connection_id
 from .http3 import Http3Connection
 from .http3_config import quic_configuration
 from .http3_errors import handshake_error
-from .quic_link import QuicLink
+from .quic_link import QuicLink, now_s
 
 
 class QuicDialer:
@@ -138,7 +138,7 @@ class _Handshakes:
         resumption, self._resumption = self._resumption, Resumption()
         machine = await self._dialer.make_machine(self._origin, resumption)
         link = QuicLink(machine, sock, address)
-        machine.connect(address, anyio.current_time())
+        machine.connect(address, now_s())
         try:
             await link.flush()
             started, ended = sock.write_started_ns, sock.write_ended_ns
