@@ -134,7 +134,7 @@ async def test_requests_of_all_kinds_on_one_connection(
 
 
 @SCHEMES
-async def test_a_file_is_sent_by_the_system_only_on_cleartext(
+async def test_a_file_takes_the_fast_way_when_allowed(
     certificates: Certificates, big_file: Path, secure: bool
 ) -> None:
     async with connected(hash_requests, certificates=trusted(certificates, secure=secure)) as on:
@@ -142,7 +142,7 @@ async def test_a_file_is_sent_by_the_system_only_on_cleartext(
             body = await content_body(big_file)
             one = sending(body, connection=on, high_performance=allowed)
             await carry(one, on)
-            assert one.profile().high_performance is (allowed and not secure)
+            assert one.profile().high_performance is allowed
 
 
 async def test_files_in_a_form_arrive_as_they_are(big_file: Path) -> None:

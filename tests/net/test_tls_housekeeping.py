@@ -95,8 +95,9 @@ async def until_grown(count: list[int], stream: TlsStream) -> None:
     count[0] = stream.wire.received_bytes
 
 
+@pytest.mark.parametrize("bulk", [False, True], ids=["openssl", "bulk"])
 async def test_key_updates_in_the_middle_of_an_upload(
-    certificates: Certificates, tmp_path: Path
+    certificates: Certificates, tmp_path: Path, bulk: bool
 ) -> None:
     answers: list[bytes] = []
     sent = 0
@@ -107,6 +108,10 @@ async def test_key_updates_in_the_middle_of_an_upload(
 
     with openssl_server(certificates, tmp_path) as server:
         stream = await connect(certificates, server)
+        if bulk:
+            await stream.send(PIECE)
+            sent += len(PIECE)
+            assert stream.begin_bulk()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(receive, stream)
             received = [stream.wire.received_bytes]

@@ -19,7 +19,8 @@ LAYERS = (
     ("transport.call", "transport.alt_svc_file", "transport.session_file", "transport.slots"),
     ("transport.origins",),
     ("transport.connections",),
-    ("transport.protocols", "transport.net"),
+    ("transport.net",),
+    ("transport.protocols",),
     ("transport.policy",),
     (
         "transport.body",
@@ -95,6 +96,7 @@ def may_import(importer: str, target: str) -> bool:
         ("transport.engine", "api.client", False),
         ("transport.protocols.http2", "transport.connections.http2", False),
         ("transport.protocols.http1", "transport.net.tcp", False),
+        ("transport.net.tls", "transport.protocols.tls_records", True),
         ("transport.net.dial", "transport.policy.eyeballs", True),
         ("transport.message", "transport.errors", True),
         ("transport.errors", "transport.protocols.events", False),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 from ..body import BodyReader, FileRangeReader
 from ..buffers import Buffer
 from ..errors import SourceSizeChanged
-from ..net.stream import ByteStream
+from ..net.stream import BulkStream, ByteStream
 from ..net.transmit_stamps import SentSpan
 from ..profile.moments import Ns
 from ..protocols.http1 import SEND_BUFFER_BYTES, Http1Machine
@@ -23,15 +22,8 @@ _JOIN_BYTES = 64 * 1024
 _FILE_STEP_BYTES = 1024 * 1024
 #: Shorter ranges of a file are read into the buffer, where they can join what stands around them.
 _FILE_RANGE_MIN_BYTES = 64 * 1024
-
-
-@runtime_checkable
-class SendsFiles(Protocol):
-    """A byte stream that can send from a file by itself."""
-
-    async def send_file(self, fd: int, offset: int, count: int) -> int:
-        """Send a range of a regular file; return less than `count` only at the file's end."""
-        ...
+#: Bodies that are worth the preparations of the fast way.
+_BULK_BYTES = 128 * 1024
 
 
 @dataclass(slots=True)
@@ -187,16 +179,21 @@ class RequestWriter:
                 body_bytes = min(max(taken - batch.lead_bytes, 0), batch.body_bytes)
                 self._account(before, body_bytes, end=last and taken == batch.byte_count)
 
-    def _files(self, reader: BodyReader) -> tuple[SendsFiles, FileRangeReader] | None:
+    def _files(self, reader: BodyReader) -> tuple[BulkStream, FileRangeReader] | None:
         """Who sends files and who names them; asked once, for the question costs some 20 µs."""
         # Chunks would need framing around each piece, so the length must be known.
-        if self._total_bytes is None or not self._request.exchange.high_performance:
+        if not self._may_go_in_bulk():
             return None
-        if isinstance(self._stream, SendsFiles) and isinstance(reader, FileRangeReader):
-            return self._stream, reader
-        return None
+        sender = self._stream
+        if not isinstance(sender, BulkStream) or not isinstance(reader, FileRangeReader):
+            return None
+        return (sender, reader) if sender.begin_bulk() else None
 
-    async def _send_range(self, sender: SendsFiles, reader: FileRangeReader) -> bool:
+    def _may_go_in_bulk(self) -> bool:
+        long = self._total_bytes is not None and self._total_bytes >= _BULK_BYTES
+        return long and self._request.exchange.high_performance
+
+    async def _send_range(self, sender: BulkStream, reader: FileRangeReader) -> bool:
         """Let the system send the next bytes straight from their file; False when it cannot."""
         found = reader.file_range()
         if found is None or found.length < _FILE_RANGE_MIN_BYTES:

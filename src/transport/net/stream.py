@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..buffers import Buffer
 from ..facts import TlsFacts
@@ -104,5 +104,29 @@ class LayerableStream(ByteStream, Protocol):
 
         Raises:
             ConnectionLost: the connection broke.
+        """
+        ...
+
+
+@runtime_checkable
+class BulkStream(Protocol):
+    """A byte stream that has a faster way for long bodies."""
+
+    def begin_bulk(self) -> bool:
+        """Get ready to send a long body; False when there is no faster way. Costs some 100 µs."""
+        ...
+
+    async def send_file(self, fd: int, offset: int, count: int) -> int:
+        """Send a range of a regular file, after `begin_bulk`.
+
+        Counted and timed like `send`. The caller keeps `fd` open until this has returned, which
+        it does, cancelled too, only when no thread uses it any more.
+
+        Returns:
+            How many bytes were sent: `count`, or fewer when the file ended before.
+
+        Raises:
+            ConnectionLost: the connection broke.
+            SourceError: the file cannot be read.
         """
         ...

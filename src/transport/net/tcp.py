@@ -102,14 +102,12 @@ class TcpStream:
         finally:
             self.broken = self.broken or bool(rest)
 
+    def begin_bulk(self) -> bool:
+        """Nothing is to be done for `send_file`; see `BulkStream`."""
+        return True
+
     async def send_file(self, fd: int, offset: int, count: int) -> int:
-        """Send a range of a regular file from the page cache, without copying it through Python.
-
-        Counted and timed like `send`. The caller keeps `fd` open until this has returned, which
-        it does, cancelled too, only when no thread uses it any more.
-
-        Returns:
-            How many bytes were sent: `count`, or fewer when the file ended before.
+        """Send a range of a file from the page cache, without a copy in Python; see `BulkStream`.
 
         Raises:
             ConnectionLost: the connection broke.

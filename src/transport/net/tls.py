@@ -17,16 +17,26 @@ from ..errors import CertificateError, ConnectionLost, Phase, TlsError
 from ..facts import TlsFacts
 from ..pins import pin_problem
 from ..profile.kernel import TcpInfo
+from ..protocols.tls_handover import RecordFollower, RecordTranslator
+from ..protocols.tls_keys import CIPHER_SUITES
+from ..protocols.tls_records import MAX_CONTENT_BYTES, RecordRoom, UnreadableRecord
 from ..sessions import SessionSlot
+from ..sources.positional import read_at
 from .reasons import lost
+from .sendfile import unreadable
 from .stream import LayerableStream, WireCounters
 from .tls_context import TlsSetup
 from .tls_errors import handshake_error, tls_reason
+from .tls_secrets import client_random
 from .tls_sessions import SessionKeeper
 
 #: Plaintext encrypted and sent in one go. Measured on loopback: 64 KiB 1.1-1.4 GB/s, 256 KiB
 #: 1.0-1.2, 1 MiB 1.0; 16 KiB, one record per system call, 0.8.
 _STEP_BYTES = 64 * 1024
+#: The same for records that are sealed here: 256 KiB 1.5 GB/s, 64 KiB 1.45, 1 MiB 1.3.
+_BULK_STEP_BYTES = 256 * 1024
+#: One more than a step has: so many bytes with the head of an HTTP/2 frame leave in one go.
+_BULK_RECORDS = _BULK_STEP_BYTES // MAX_CONTENT_BYTES + 1
 #: Housekeeping that the peer makes us owe it without reading it; an honest one causes 27 bytes.
 _LONGEST_DEBT_BYTES = 64 * 1024
 #: Reads of one liveness check, or before closing; what a server sends unasked (tickets) fits into
@@ -56,6 +66,9 @@ class TlsStream:
         self._setup = setup
         self._host = host
         self._unsent: Buffer = b""  # taken out of the outgoing buffer, not by the network yet
+        self._follower: RecordFollower | None = None
+        self._bulk: tuple[RecordTranslator, RecordRoom] | None = None
+        """What seals all that is sent, once `begin_bulk` has taken that over from OpenSSL."""
         self._flushing = False
         self._closed = False
         self.broken = False
@@ -84,9 +97,13 @@ class TlsStream:
             ProtocolUnavailable: the peer speaks none of the ALPN protocols.
         """
         opening = b""
+        random = b""
+        if self._setup.secrets is not None:
+            self._setup.secrets.begin()
         try:
             while not self._step_handshake():
-                if not opening:
+                if not random:
+                    random = self._expect_secret()
                     on_start()
                 await self._flush()
                 data = await self._inner.receive()
@@ -100,31 +117,63 @@ class TlsStream:
             if self._closed:
                 raise
             raise TlsError(f"TLS handshake with {self._host} failed: {exc}") from exc
+        finally:
+            secret = self._take_secret(random)
         self.tls = facts = self._facts()
         problem = pin_problem(self._setup.pins, self._host, facts.peer_certificate_der)
         if problem is not None:
             self.tls = None
             raise CertificateError(f"the certificate of {self._host} was refused: {problem}")
+        suite = CIPHER_SUITES.get(facts.cipher)
+        if suite is not None and secret is not None:
+            self._follower = RecordFollower(suite, secret)
 
     async def send(self, data: Buffer) -> None:
         """Encrypt and give everything to the operating system; see `ByteStream.send`."""
         self._check_sendable()
         rest = memoryview(data).cast("B")
-        before_ns = self._inner.write_started_ns
         first = True
         while rest:
-            count = self._encrypt(rest[:_STEP_BYTES])
-            try:
-                await self._flush()
-            finally:
-                # Cut short, the first bytes may have left or not: the moment below tells.
-                if first and (not self.broken or self._inner.write_started_ns != before_ns):
-                    self.write_started_ns = self._inner.write_started_ns
-                    self.write_ended_ns = self._inner.write_ended_ns
+            count = self._encrypt(rest)
+            await self._deliver(count, first=first)
             first = False
-            self.write_ended_ns = self._inner.write_ended_ns
-            self.accepted_bytes += count
             rest = rest[count:]
+
+    def begin_bulk(self) -> bool:
+        """Seal what is sent from now on without OpenSSL, if possible; see `BulkStream`.
+
+        That is faster for long bodies, and stays so for whatever follows on the connection.
+        """
+        if self._follower is not None and not self.broken:
+            translator, self._follower = self._follower.hand_over(), None
+            if translator is not None:
+                self._bulk = translator, RecordRoom(_BULK_RECORDS)
+        return self._bulk is not None
+
+    async def send_file(self, fd: int, offset: int, count: int) -> int:
+        """Seal and send a range of a file, read where it is sealed from; see `BulkStream`.
+
+        Raises:
+            ConnectionLost: the connection broke.
+            SourceError: the file cannot be read; nothing of what was not read was sent.
+        """
+        self._check_sendable()
+        if self._bulk is None:
+            raise RuntimeError("send_file needs begin_bulk")
+        translator, room = self._bulk
+        sent = 0
+        while sent < count:
+            places = room.places(0, min(count - sent, _BULK_STEP_BYTES))
+            try:
+                taken = await read_at(fd, places, offset + sent)
+            except OSError as exc:
+                raise unreadable(exc) from exc
+            if taken == 0:
+                break
+            self._seal(translator, room, taken)
+            await self._deliver(taken, first=sent == 0)
+            sent += taken
+        return sent
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Return at least one byte of plaintext, or `b""` at end; see `ByteStream.receive`."""
@@ -140,6 +189,7 @@ class TlsStream:
         rest = memoryview(data).cast("B")
         while rest:
             rest = rest[self._encrypt(rest) :]
+            self._unsent = bytes(self._unsent)  # the room is used again
         self._flush_nowait()
         return memoryview(data).nbytes
 
@@ -204,9 +254,33 @@ class TlsStream:
             self._ssl.do_handshake()
         except ssl.SSLWantReadError:
             return False
+        finally:
+            if self._setup.secrets is not None:
+                self._setup.secrets.collect()
         return True
 
+    def _expect_secret(self) -> bytes:
+        """Have the secret kept of the connection whose ClientHello has been made; its random."""
+        self._unsent = first_flight = self._outgoing.read()
+        random = client_random(first_flight)
+        if self._setup.secrets is not None:
+            self._setup.secrets.expect(random)
+        return random
+
+    def _take_secret(self, random: bytes) -> bytes | None:
+        return None if self._setup.secrets is None else self._setup.secrets.end(random)
+
     def _encrypt(self, plaintext: memoryview) -> int:
+        """Encrypt a step's worth from the front of it; return how many bytes that was."""
+        if self._bulk is None:
+            return self._write(plaintext[:_STEP_BYTES])
+        translator, room = self._bulk
+        step = plaintext[: room.byte_count]
+        room.put(0, step)
+        self._seal(translator, room, len(step))
+        return len(step)
+
+    def _write(self, plaintext: Buffer) -> int:
         try:
             return self._ssl.write(plaintext)
         except ssl.SSLWantReadError as exc:
@@ -216,6 +290,13 @@ class TlsStream:
         except ssl.SSLError as exc:
             self.broken = True
             raise self._lost(tls_reason(exc), Phase.SEND) from exc
+
+    def _seal(self, translator: RecordTranslator, room: RecordRoom, byte_count: int) -> None:
+        """Seal the first bytes of the room, behind all that is to be sent before them."""
+        self._write(b"")  # OpenSSL 3.0 answers a KeyUpdate no earlier than with a write
+        before = (self._unsent, self._take_output(), translator.refresh(_BULK_RECORDS))
+        sealed = translator.seal(room, byte_count)
+        self._unsent = b"".join((*before, sealed)) if any(before) else sealed
 
     def _decrypt(self, max_bytes: int) -> bytes | None:
         """Plaintext of what has arrived; `b""` at the end, None when more must arrive."""
@@ -255,12 +336,40 @@ class TlsStream:
 
     # --- between the buffers and the network --------------------------------------------------
 
+    async def _deliver(self, count: int, *, first: bool) -> None:
+        """Send what was encrypted of the caller's bytes, the `first` ones of a call or others."""
+        before_ns = self._inner.write_started_ns
+        try:
+            await self._flush()
+        finally:
+            # Cut short, the first bytes may have left or not: the moment below tells.
+            if first and (not self.broken or self._inner.write_started_ns != before_ns):
+                self.write_started_ns = self._inner.write_started_ns
+                self.write_ended_ns = self._inner.write_ended_ns
+        self.write_ended_ns = self._inner.write_ended_ns
+        self.accepted_bytes += count
+
+    def _take_output(self) -> bytes:
+        """What OpenSSL wants sent, as it is to be sent."""
+        data = self._outgoing.read()
+        if not data:
+            return b""
+        if self._bulk is None:
+            if self._follower is not None:
+                self._follower.follow(data)
+            return data
+        try:
+            return self._bulk[0].translate(data)
+        except UnreadableRecord as exc:
+            self.broken = True
+            raise self._lost("OpenSSL's records are not those that were expected") from exc
+
     async def _flush(self) -> None:
         """Send all that is encrypted. Nobody else takes from the buffer meanwhile."""
         self._flushing = True
         done = False
         try:
-            while data := self._unsent or self._outgoing.read():
+            while data := self._unsent or self._take_output():
                 self._unsent = b""
                 await self._inner.send(data)
             done = True
@@ -273,7 +382,7 @@ class TlsStream:
         if self._flushing or self.broken:
             return  # a flush in progress goes on until the buffer is empty
         try:
-            while data := self._unsent or self._outgoing.read():
+            while data := self._unsent or self._take_output():
                 self._unsent = memoryview(data)[self._inner.send_nowait(data) :]
                 if self._unsent:
                     return

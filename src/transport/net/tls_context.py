@@ -13,6 +13,7 @@ from ..config import TlsOptions
 from ..errors import TlsError, UsageError
 from ..pins import Pins
 from .tls_errors import tls_reason
+from .tls_secrets import SecretLog
 
 #: Contexts kept; loading the system's trust store takes 5-30 ms, a one-shot upload should not pay
 #: it twice.
@@ -22,7 +23,7 @@ _MINIMUM_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_
 
 FileStamp = tuple[int, int, int]
 _Key = tuple[TlsOptions, tuple[str, ...], tuple[FileStamp, ...]]
-_contexts: dict[_Key, ssl.SSLContext] = {}
+_contexts: dict[_Key, TlsSetup] = {}
 
 # What OpenSSL copies from a context into a new connection, as far as a client has use for it. All
 # the rest is looked up in the context the connection belongs to.
@@ -47,6 +48,8 @@ class TlsSetup:
     """Keys that the peer must have."""
     owner: ssl.SSLContext | None = None
     """The user's context, which the connection is handed over to before its first byte."""
+    secrets: SecretLog | None = None
+    """What the context logs, when it is ours."""
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, host: str) -> ssl.SSLObject:
         """A client-side TLS object for `host`; no handshake yet.
@@ -89,13 +92,13 @@ async def tls_setup(options: TlsOptions, alpn: tuple[str, ...]) -> TlsSetup:
     if isinstance(options.verify, ssl.SSLContext):
         return _setup_of_user(options, options.verify, alpn)
     key = (options, alpn, file_stamps(options))
-    context = _contexts.get(key)
-    if context is None:
-        context = await anyio.to_thread.run_sync(_build, options, alpn)
+    setup = _contexts.get(key)
+    if setup is None:
+        setup = await anyio.to_thread.run_sync(_build, options, alpn)
         while len(_contexts) >= _KEPT_CONTEXTS:
             _contexts.pop(next(iter(_contexts)), None)
-        _contexts[key] = context
-    return TlsSetup(context, alpn, options.pins)
+        _contexts[key] = setup
+    return setup
 
 
 def file_stamps(options: TlsOptions) -> tuple[FileStamp, ...]:
@@ -157,7 +160,7 @@ def _setup_of_user(options: TlsOptions, user: ssl.SSLContext, alpn: tuple[str, .
     return TlsSetup(ours, alpn, options.pins, owner=user)
 
 
-def _build(options: TlsOptions, alpn: tuple[str, ...]) -> ssl.SSLContext:
+def _build(options: TlsOptions, alpn: tuple[str, ...]) -> TlsSetup:
     context = _trusting(options.verify)
     context.minimum_version = _MINIMUM_VERSIONS[options.minimum]
     choose_ciphers(context, options)
@@ -174,7 +177,7 @@ def _build(options: TlsOptions, alpn: tuple[str, ...]) -> ssl.SSLContext:
         except OSError as exc:
             raise UsageError(f"cannot write TLS keys to {options.keylog_path!r}: {exc}") from exc
     _offer(context, alpn)
-    return context
+    return TlsSetup(context, alpn, options.pins, secrets=SecretLog(context))
 
 
 def _trusting(verify: bool | str | ssl.SSLContext) -> ssl.SSLContext:
