@@ -119,6 +119,22 @@ class QuicOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SocketOptions:
+    """Where sockets leave from, and how their packets are treated; see `ConnectOptions`."""
+
+    uds: str | None = None
+    """Path of a Unix socket that stands for every host, or NUL and an abstract name (Linux)."""
+    local_address: tuple[str, int] | None = None
+    """IP address and port to send from; port 0: any."""
+    interface: str | None = None
+    """Network interface to send through."""
+    congestion_control: str | None = None
+    """TCP's, by the kernel's name for it."""
+    dscp: int | None = None
+    """Differentiated services codepoint (RFC 2474), 0 to 63."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QualityOptions:
     """How the quality of the network is estimated; see `docs/profile.md`."""
 
@@ -156,5 +172,6 @@ class EngineOptions:
     """File that keeps QUIC's session tickets and tokens from one process to the next."""
     alt_svc_path: Path | None = None
     """File that keeps alternative services (RFC 7838) from one process to the next."""
+    sockets: SocketOptions = field(default_factory=SocketOptions)
     allow_address: AddressRule | None = None
     """Asked about every address just before it is dialled; None: all will do."""

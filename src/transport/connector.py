@@ -15,7 +15,7 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from .config import EngineOptions, HttpVersion, TlsOptions
+from .config import EngineOptions, HttpVersion, TlsOptions, TlsOptions
 from .connections.connection import Connection, next_connection_id
 from .connections.http1 import Http1Connection
 from .connections.http2 import Http2Connection
@@ -28,9 +28,10 @@ from .net.resolve import Resolver, SystemResolver
 from .net.session_keys import session_key
 from .net.stream import ByteStream
 from .net.tcp import connect_tcp
+from .net.unix import dial_unix
 from .origins import OriginMemory
 from .policy.selection import Plan
-from .profile.moments import Attempt, ConnectionFacts
+from .profile.moments import Attempt, ConnectionFacts, DialRecord
 from .sessions import SessionSlot, SessionStore
 
 #: How long a QUIC attempt that lost its race may go on (curl's QUIC handshake timeout).
@@ -68,7 +69,10 @@ class Connector:
         sessions: SessionStore,
     ) -> None:
         self._tasks = tasks
-        self._connect_socket = partial(connect_tcp, stamped=options.kernel_timestamps)
+        self._connect_socket = partial(
+            connect_tcp, stamped=options.kernel_timestamps, options=options.sockets
+        )
+        self._uds = options.sockets.uds
         self._memory = memory
         self._tls = options.tls
         self._limits = options.limits
@@ -106,7 +110,30 @@ class Connector:
     async def _connect_tcp(self, origin: Origin, plan: Plan, log: DialLog) -> Connection:
         tls = self._tls if origin.secure else None
         alpn = tuple(version.value for version in plan.alpn)
-        stream, record = await dial_tcp(
+        stream, record = await self._dial(origin, tls, alpn, log)
+        try:
+            version = _negotiated(origin, plan, stream)
+        except BaseException:
+            stream.close()
+            raise
+        facts = ConnectionFacts(
+            connection_id=next_connection_id(),
+            version=version,
+            peer=None if self._uds is not None else stream.peer,
+            local=stream.local,
+            tls=stream.tls,
+            dial=record,
+        )
+        if version is HttpVersion.HTTP2:
+            return Http2Connection(stream, facts, self._limits)
+        return Http1Connection(stream, facts, self._limits)
+
+    async def _dial(
+        self, origin: Origin, tls: TlsOptions | None, alpn: tuple[str, ...], log: DialLog
+    ) -> tuple[ByteStream, DialRecord]:
+        if self._uds is not None:
+            return await dial_unix(self._uds, origin.host, tls=tls, alpn=alpn, log=log)
+        return await dial_tcp(
             origin.host,
             origin.port,
             resolver=self._resolver,
@@ -117,22 +144,6 @@ class Connector:
             sessions=None if tls is None else self._sessions_of(origin, tls, alpn),
             connect=self._connect_socket,
         )
-        try:
-            version = _negotiated(origin, plan, stream)
-        except BaseException:
-            stream.close()
-            raise
-        facts = ConnectionFacts(
-            connection_id=next_connection_id(),
-            version=version,
-            peer=stream.peer,
-            local=stream.local,
-            tls=stream.tls,
-            dial=record,
-        )
-        if version is HttpVersion.HTTP2:
-            return Http2Connection(stream, facts, self._limits)
-        return Http1Connection(stream, facts, self._limits)
 
     def _sessions_of(self, origin: Origin, tls: TlsOptions, alpn: tuple[str, ...]) -> SessionSlot:
         return SessionSlot(self._sessions, session_key(origin, tls, alpn))

@@ -47,6 +47,7 @@ class QuicDialer:
         self._quic = options.quic
         self._limits = options.limits
         self._allow = options.allow_address
+        self._sockets = options.sockets
         self._resolver = resolver
         self._sessions = sessions
 
@@ -80,6 +81,7 @@ class QuicDialer:
             *address,
             resolver=self._resolver,
             allow=self._allow,
+            options=self._sockets,
             handshake=attempts.shake_hands,
             discard=_discard,
             log=log,

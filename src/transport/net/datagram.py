@@ -19,14 +19,16 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import anyio
 
 from ..buffers import Buffer
+from ..config import SocketOptions
 from ..errors import ConnectionLost
 from .kernel_clock import SO_TIMESTAMPNS, ClockPair, stamp_of
+from .socket_options import DEFAULT_OPTIONS, bind_local, prepare
 
 Address = tuple[str, int]
 
@@ -135,14 +137,17 @@ class DatagramCounters:
 class DatagramSocket:
     """A UDP socket of one family. One task sends and another receives at the same time."""
 
-    def __init__(self, address: Address, *, segmentation: bool = _LINUX) -> None:
+    def __init__(self, address: Address, *, segmentation: bool = _LINUX, options: SocketOptions = DEFAULT_OPTIONS
+    ) -> None:
         """Open a socket to talk to an address.
 
         Args:
             address: IP address text and port of the server.
             segmentation: whether to try UDP_SEGMENT.
+            options: where the socket leaves from, and how its packets are treated.
 
         Raises:
+            ConnectError: this host cannot do what `options` say.
             OSError: there is no route to the address, or no more sockets.
         """
         self.counters = DatagramCounters()
@@ -163,11 +168,13 @@ class DatagramSocket:
         self._emptied_ns = 0
         """Whatever is still to be read arrived after this."""
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        source = _source_address(family, address)
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
             _configure(self._socket)
-            self._socket.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))  # noqa: S104  # the kernel picks the source per destination; QUIC authenticates
+            prepare(self._socket, options)
+            source = _source_address(family, address, options)
+            if not bind_local(self._socket, options):
+                self._socket.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))  # noqa: S104  # the kernel picks the source per destination; QUIC authenticates
             self.local: Address = (source, self._socket.getsockname()[1])
             """Our address as the server sees it, unless something translates it."""
         except BaseException:
@@ -397,9 +404,12 @@ def _queued_errors(control: list[tuple[int, int, bytes]], target: Address) -> li
     return errors
 
 
-def _source_address(family: int, address: Address) -> str:
+def _source_address(family: int, address: Address, options: SocketOptions) -> str:
     """The address this host would send from; connecting a UDP socket sends nothing."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        prepare(probe, options)
+        if options.local_address is not None:
+            bind_local(probe, replace(options, local_address=(options.local_address[0], 0)))
         probe.connect(address)
         return str(probe.getsockname()[0])
 

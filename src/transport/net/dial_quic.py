@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ..config import AddressRule
+from ..config import AddressRule, SocketOptions
 from ..errors import ConnectError, ConnectionLost, NetworkError, TransportError
 from ..policy.eyeballs import ATTEMPT_DELAY_S, AttemptSchedule
 from ..profile.moments import AttemptOutcome, Ns
@@ -19,6 +19,7 @@ from .dial_log import DialLog
 from .race import AddressRace
 from .reasons import address_text, reason_of
 from .resolve import Resolver, resolve_host
+from .socket_options import DEFAULT_OPTIONS
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ async def dial_quic(
     *,
     resolver: Resolver,
     allow: AddressRule | None = None,
+    options: SocketOptions = DEFAULT_OPTIONS,
     handshake: Handshake[T],
     discard: Callable[[T], None],
     log: DialLog,
@@ -60,6 +62,7 @@ async def dial_quic(
         port: UDP port.
         resolver: asked for the addresses of a name.
         allow: says which addresses may be dialled; None: all.
+        options: where sockets leave from, and how their packets are treated.
         handshake: makes a connection to one address.
         discard: closes a connection that is not wanted any more.
         log: takes the attempts and moments as they happen.
@@ -74,7 +77,7 @@ async def dial_quic(
 
     async def attempt(address: str) -> Shaken[T]:
         with log.attempt("quic", (address, port)) as note:
-            sock = _open((address, port))
+            sock = open_socket((address, port), options)
             try:
                 shaken = await handshake(sock, (address, port))
             except BaseException:
@@ -100,9 +103,14 @@ async def dial_quic(
     return shaken.connection
 
 
-def _open(address: Address) -> DatagramSocket:
+def open_socket(address: Address, options: SocketOptions) -> DatagramSocket:
+    """A socket to talk to an address; whatever carries QUIC is made here.
+
+    Raises:
+        ConnectError: there is no way to the address, or none that the options allow.
+    """
     try:
-        return DatagramSocket(address)
+        return DatagramSocket(address, options=options)
     except OSError as exc:
         reason = reason_of(exc)
         raise ConnectError(f"cannot reach {address_text(address)} by UDP: {reason}") from exc

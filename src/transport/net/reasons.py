@@ -24,6 +24,8 @@ _REASONS = {
     errno.EBADF: "the connection was closed on this side",
     errno.EMFILE: "too many open files in this process",
     errno.ENFILE: "too many open files on this host",
+    errno.ENODEV: "there is no such network interface",
+    errno.EADDRINUSE: "the local address and port are in use",
     errno.ENOBUFS: "the operating system has no buffer space left",
     errno.ENOMEM: "the operating system has no memory left",
 }
@@ -49,6 +51,8 @@ def lost(reason: str, peer: tuple[str, int], *, phase: Phase | None = None) -> C
 
 
 def address_text(address: tuple[str, int]) -> str:
-    """An address the way URLs write it."""
+    """An address the way URLs write it; port 0 stands behind the path of a Unix socket."""
     host, port = address
+    if port == 0:
+        return repr(host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -17,6 +17,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ..buffers import Buffer
+from ..config import SocketOptions
 from ..errors import ConnectionLost, Phase
 from ..facts import TlsFacts
 from ..profile.kernel import TcpInfo, read_tcp_info, read_unacked_bytes
@@ -30,6 +31,7 @@ from .sendfile import (
     unreadable,
 )
 from .standing_watch import StandingWatch, standing_watch
+from .socket_options import DEFAULT_OPTIONS, bind_local, prepare
 from .stream import WireCounters
 from .transmit_stamps import TransmitStamps, stamp_transmissions
 
@@ -329,15 +331,23 @@ class TcpStream:
         return connection_lost(exc, self.peer, phase=phase)
 
 
-async def connect_tcp(address: str, port: int, *, stamped: bool = False) -> TcpStream:
+async def connect_tcp(
+    address: str,
+    port: int,
+    *,
+    stamped: bool = False,
+    options: SocketOptions = DEFAULT_OPTIONS,
+) -> TcpStream:
     """Connect to one IP address. Cancelled or failed, it leaves nothing open.
 
     Args:
         address: IP address text.
         port: TCP port.
         stamped: whether the kernel is to note when what is sent leaves and arrives, if it can.
+        options: where the socket leaves from, and how its packets are treated.
 
     Raises:
+        ConnectError: this host cannot do what `options` say.
         OSError: as the operating system put it.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -345,6 +355,8 @@ async def connect_tcp(address: str, port: int, *, stamped: bool = False) -> TcpS
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        prepare(sock, options)
+        bind_local(sock, options)
         try:
             sock.connect((address, port))
         except (BlockingIOError, InterruptedError):

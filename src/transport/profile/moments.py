@@ -65,9 +65,9 @@ class Attempt:
     """One try to reach one address with one protocol, as happy eyeballs and the race made it."""
 
     address: tuple[str, int] | None
-    """IP address and port; None when the name did not resolve."""
+    """IP address and port; None when the name did not resolve, and for a Unix socket."""
     protocol: str
-    """`tcp`, `tls` or `quic`."""
+    """`tcp`, `unix`, `tls` or `quic`."""
     start: Ns
     end: Ns
     outcome: AttemptOutcome
@@ -96,7 +96,8 @@ class ConnectionFacts:
 
     connection_id: int
     version: HttpVersion
-    peer: tuple[str, int]
+    peer: tuple[str, int] | None
+    """The address talked to; None over a Unix socket."""
     local: tuple[str, int]
     tls: TlsFacts | None
     dial: DialRecord

@@ -81,7 +81,8 @@ class QualityFeed:
     def _listens_to(self, leg: Leg) -> bool:
         if self._options.include_private:
             return True
-        return leg.connection is not None and is_public(leg.connection.peer[0])
+        peer = leg.connection.peer if leg.connection is not None else None
+        return peer is not None and is_public(peer[0])
 
     def _tells(self, flight: Flight) -> bool:
         # What began on another network tells of neither.
