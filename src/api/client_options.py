@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from ssl import SSLContext
-from typing import Literal, TypedDict, get_args
+from typing import Literal, get_args
 
 from ..transport.config import (
     AddressRule,
@@ -25,6 +25,7 @@ from ..transport.config import (
 from ..transport.errors import UsageError
 from ..transport.pins import read_pins
 from .quiet import refuse_coroutines
+from .socket_input import SocketInput, socket_options
 
 PathInput = str | os.PathLike[str]
 VerifyInput = bool | PathInput | SSLContext
@@ -37,7 +38,7 @@ ProtocolInput = Literal["auto", "http/1.1", "h2", "h3"] | Preference
 """`auto`: what the client's flags allow; a name: that protocol or an error."""
 
 
-class ConnectOptions(TypedDict, total=False):
+class ConnectOptions(SocketInput, total=False):
     """How a client connects."""
 
     http2: bool
@@ -104,6 +105,7 @@ def engine_options(given: ConnectOptions) -> EngineOptions:
         quality=quality_options(given.get("quality")),
         sessions_path=_path(given.get("sessions")),
         kernel_timestamps=given.get("kernel_timestamps", False),
+        sockets=socket_options(given),
         allow_address=address_rule(given.get("allow_address")),
     )
 

@@ -15,7 +15,7 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from .config import EngineOptions, HttpVersion, TlsOptions, TlsOptions
+from .config import EngineOptions, HttpVersion, TlsOptions
 from .connections.connection import Connection, next_connection_id
 from .connections.http1 import Http1Connection
 from .connections.http2 import Http2Connection

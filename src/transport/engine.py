@@ -17,13 +17,14 @@ from anyio import to_thread
 
 from .alt_svc_file import load_alternatives, save_alternatives
 from .call import Call, Outcome
-from .config import EngineOptions, HttpVersion
+from .config import EngineOptions, HttpVersion, Preference
 from .connections.exchange import Exchange, RawResponse
 from .connector import Connector
 from .errors import (
     ClientClosed,
     Phase,
     PoolTimeout,
+    ProtocolUnavailable,
     RedirectError,
     SourceNotRewindable,
     TotalTimeout,
@@ -213,10 +214,13 @@ class Engine:
             retries += 1
 
     async def _acquire(self, call: Call, recorder: Recorder, newer_than: int) -> Lease:
+        preference = call.preference
+        if self._options.sockets.uds is not None:
+            preference = _without_quic(preference)
         try:
             lease = await self._pool.acquire(
                 call.url.origin,
-                call.preference,
+                preference,
                 connect_s=call.timeouts.connect_s,
                 pool_s=call.timeouts.pool_s,
                 newer_than=newer_than,
@@ -270,6 +274,13 @@ def _is_unproven(lease: Lease, leg: Leg) -> bool:
 
 def _is_rewindable(call: Call) -> bool:
     return call.body is None or call.body.rewindable
+
+
+def _without_quic(preference: Preference) -> Preference:
+    """What of it can go over a Unix socket."""
+    if preference.exactly is HttpVersion.HTTP3:
+        raise ProtocolUnavailable("HTTP/3 needs UDP, which a Unix socket does not carry")
+    return replace(preference, http3=False)
 
 
 def _head(call: Call, lease: Lease) -> RequestHead:

@@ -6,7 +6,7 @@ The servers listen on 127.0.0.1, which stands for a public address in most of th
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 from urllib.parse import quote
@@ -27,7 +27,7 @@ REFUSED = "refused by allow_address"
 
 
 @pytest.fixture(autouse=True)
-async def nothing_leaks() -> AsyncIterator[None]:
+def nothing_leaks() -> Iterator[None]:
     with no_leaked_descriptors():
         yield
 

@@ -45,6 +45,8 @@ class Endpoints:
     """TLS on TCP, and QUIC on UDP where the server speaks HTTP/3."""
     http_port: int | None = None
     """Cleartext HTTP/1.1."""
+    sockets: Path | None = None
+    """Folder of the Unix sockets `http.sock`, `h2c.sock` and `tls.sock`."""
     h2c_port: int | None = None
     """Cleartext HTTP/2 with prior knowledge."""
 
@@ -149,6 +151,7 @@ def nginx(folder: Path, certificates: Certificates, upstream_port: int) -> Itera
             https_port=https_port,
             http_port=http_port,
             h2c_port=h2c_port,
+            sockets=folder,
         )
 
 
@@ -317,6 +320,9 @@ http {{
         listen 127.0.0.1:{http_port};
         listen 127.0.0.1:{h2c_port} http2;
         listen 127.0.0.1:{https_port} ssl http2;
+        listen unix:{folder}/http.sock;
+        listen unix:{folder}/h2c.sock http2;
+        listen unix:{folder}/tls.sock ssl http2;
         ssl_certificate {cert};
         ssl_certificate_key {key};
         location / {{

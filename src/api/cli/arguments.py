@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from ipaddress import ip_address
 from typing import Literal
 
 from ..receiver.switches import SWITCH_HELP
@@ -39,6 +40,10 @@ class UploadArguments:
     """Those of the URL's host; empty for none."""
     sessions: str | None = None
     early_data: bool = False
+    uds: str | None = None
+    """Path of a Unix socket."""
+    local_address: str | None = None
+    interface: str | None = None
     timeout_s: float | None = 60.0
     count: int = 1
     json: bool = False
@@ -138,6 +143,8 @@ def _add_upload(parser: argparse.ArgumentParser) -> None:
     add("--cert", metavar="PEM", help="client certificate (and its key, without --key)")
     add("--key", metavar="PEM", help="key of the client certificate")
     _add_tls(parser)
+    add("--unix-socket", metavar="PATH", help="connect to this Unix socket, whatever the URL says")
+    add("--interface", metavar="NAME", help="send through this network interface, or from this IP")
     add("-x", "--proxy", metavar="PROXY", help="not supported yet")
     add("--timeout", metavar="MS", type=_milliseconds, default=60.0, help="0 for none (60000)")
     add("-n", "--count", type=_count, default=1, help="upload so many times, one after the other")
@@ -222,6 +229,9 @@ def _upload_arguments(
         pins=given.pinnedpubkey,
         sessions=given.ssl_sessions,
         early_data=given.tls_earlydata,
+        uds=given.unix_socket,
+        local_address=given.interface if _is_address(given.interface) else None,
+        interface=None if _is_address(given.interface) else given.interface,
         timeout_s=given.timeout or None,
         count=given.count,
         json=given.json,
@@ -229,6 +239,15 @@ def _upload_arguments(
         fail=given.fail,
         backend=_backend(given),
     )
+
+
+def _is_address(text: str | None) -> bool:
+    """Whether `--interface` was given an address, which curl's takes too."""
+    try:
+        ip_address(text or "")
+    except ValueError:
+        return False
+    return True
 
 
 def _backend(given: argparse.Namespace) -> Backend:

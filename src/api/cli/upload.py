@@ -46,6 +46,9 @@ async def _upload_all(arguments: UploadArguments) -> Status:
             ciphers=arguments.ciphers,
             pins=_pins(arguments),
             sessions=arguments.sessions,
+            uds=arguments.uds,
+            local_address=arguments.local_address,
+            interface=arguments.interface,
             timeout=arguments.timeout_s,
         ) as client:
             statuses = [

@@ -137,7 +137,12 @@ class DatagramCounters:
 class DatagramSocket:
     """A UDP socket of one family. One task sends and another receives at the same time."""
 
-    def __init__(self, address: Address, *, segmentation: bool = _LINUX, options: SocketOptions = DEFAULT_OPTIONS
+    def __init__(
+        self,
+        address: Address,
+        *,
+        segmentation: bool = _LINUX,
+        options: SocketOptions = DEFAULT_OPTIONS,
     ) -> None:
         """Open a socket to talk to an address.
 

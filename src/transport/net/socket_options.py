@@ -111,4 +111,3 @@ def _choose_congestion_control(sock: socket.socket, name: str) -> None:
         raise UsageError(
             f"congestion_control {name!r}: {reason_of(exc)}; this host has: {known}"
         ) from exc
-

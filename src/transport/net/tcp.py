@@ -30,8 +30,8 @@ from .sendfile import (
     read_piece,
     unreadable,
 )
-from .standing_watch import StandingWatch, standing_watch
 from .socket_options import DEFAULT_OPTIONS, bind_local, prepare
+from .standing_watch import StandingWatch, standing_watch
 from .stream import WireCounters
 from .transmit_stamps import TransmitStamps, stamp_transmissions
 

@@ -201,10 +201,10 @@ def _facts(profile: Profile) -> Iterator[str]:
     yield ", ".join(_traffic_facts(profile))
     for attempt in profile.attempts:
         if attempt.outcome is not AttemptOutcome.WON:
-            where = "no address" if attempt.address is None else _address(*attempt.address)
+            where = "" if attempt.address is None else f" to {_address(*attempt.address)}"
             why = f": {attempt.error}" if attempt.error else ""
             lasted = duration_text(attempt.end - attempt.start)
-            yield f"{attempt.protocol} to {where} {attempt.outcome} after {lasted}{why}"
+            yield f"{attempt.protocol}{where} {attempt.outcome} after {lasted}{why}"
     if len(profile.legs) > 1:
         yield f"{len(profile.legs)} requests: " + ", ".join(
             f"{leg.url} {leg.status or leg.error or 'unanswered'}" for leg in profile.legs
