@@ -51,8 +51,10 @@ async def test_an_upload(
     scheme = "https" if name == "tls.sock" else "http"
     file = tmp_path / "file.bin"
     file.write_bytes(CONTENT)
-    options = {"uds": path_of(nginx, name), "allow_address": trilane.public_addresses_only}
-    async with trilane.AsyncClient(verify=nginx.ca, http3=True, **options) as client:  # type: ignore[misc]
+    rule = trilane.public_addresses_only
+    async with trilane.AsyncClient(
+        verify=nginx.ca, http3=True, uds=path_of(nginx, name), allow_address=rule
+    ) as client:
         # localhost is in the certificate; port 9 has no listener.
         url = f"{scheme}://localhost:9/raw"
         first = await client.request("POST", url, content=file, protocol=protocol)

@@ -17,7 +17,6 @@ from tests.peers.servers import Endpoints
 from trilane.api.socket_input import socket_options
 from trilane.transport.config import SocketOptions
 from trilane.transport.errors import ConnectError, UsageError
-from trilane.transport.net import socket_options as module
 from trilane.transport.net.datagram import DatagramSocket
 from trilane.transport.net.socket_options import check, prepare
 from trilane.transport.net.tcp import connect_tcp
@@ -169,7 +168,7 @@ def test_an_operating_system_without_the_option_is_told_of(
     options: SocketOptions, constant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check(options)
-    monkeypatch.delattr(module.socket, constant)
+    monkeypatch.delattr(socket, constant)
     with pytest.raises(UsageError, match="operating system has no way"):
         check(options)
 
