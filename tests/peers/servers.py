@@ -78,10 +78,13 @@ def upstream(folder: Path, certificates: Certificates) -> Iterator[Endpoints]:
 
 
 @contextmanager
-def caddy(folder: Path, certificates: Certificates, upstream_port: int) -> Iterator[Endpoints]:
+def caddy(
+    folder: Path, certificates: Certificates, upstream_port: int, *, client_ca: Path | None = None
+) -> Iterator[Endpoints]:
     """Caddy (Go, quic-go): HTTP/1.1, h2 and h3 on one port, cleartext HTTP/1.1 and h2c on another.
 
-    Over TLS, `?alt_svc=VALUE` sets the Alt-Svc field of the response.
+    Over TLS, `?alt_svc=VALUE` sets the Alt-Svc field of the response. With `client_ca`, clients
+    must show a certificate of that authority.
 
     Raises:
         ProgramMissing: caddy is not installed.
@@ -97,6 +100,7 @@ def caddy(folder: Path, certificates: Certificates, upstream_port: int) -> Itera
             https_port=https_port,
             http_port=http_port,
             upstream_port=upstream_port,
+            client_auth="" if client_ca is None else _CADDY_CLIENT_AUTH.format(ca=client_ca),
         ),
         encoding="utf-8",
     )
@@ -118,8 +122,12 @@ def caddy(folder: Path, certificates: Certificates, upstream_port: int) -> Itera
 
 
 @contextmanager
-def nginx(folder: Path, certificates: Certificates, upstream_port: int) -> Iterator[Endpoints]:
+def nginx(
+    folder: Path, certificates: Certificates, upstream_port: int, *, client_ca: Path | None = None
+) -> Iterator[Endpoints]:
     """nginx: HTTP/1.1 and h2 over TLS on one port, HTTP/1.1 and h2c on one each.
+
+    With `client_ca`, clients must show a certificate of that authority.
 
     Raises:
         ProgramMissing: nginx is not installed.
@@ -136,6 +144,7 @@ def nginx(folder: Path, certificates: Certificates, upstream_port: int) -> Itera
             http_port=http_port,
             h2c_port=h2c_port,
             upstream_port=upstream_port,
+            client_auth="" if client_ca is None else _NGINX_CLIENT_AUTH.format(ca=client_ca),
         ),
         encoding="utf-8",
     )
@@ -279,6 +288,7 @@ _CADDYFILE = """\
     storage file_system {folder}
     servers {{
         protocols h1 h2 h2c h3
+        strict_sni_host insecure_off
     }}
 }}
 (receiver) {{
@@ -288,7 +298,7 @@ _CADDYFILE = """\
 }}
 https://:{https_port} {{
     bind 127.0.0.1
-    tls {cert} {key}
+    tls {cert} {key} {client_auth}
     @moved query alt_svc=*
     header @moved {{
         Alt-Svc {{query.alt_svc}}
@@ -301,6 +311,15 @@ http://:{http_port} {{
     import receiver
 }}
 """
+
+_CADDY_CLIENT_AUTH = """{{
+        client_auth {{
+            mode require_and_verify
+            trusted_ca_cert_file {ca}
+        }}
+    }}"""
+
+_NGINX_CLIENT_AUTH = "ssl_client_certificate {ca}; ssl_verify_client on;"
 
 _NGINX_CONF = """\
 daemon off;
@@ -325,6 +344,7 @@ http {{
         listen unix:{folder}/tls.sock ssl http2;
         ssl_certificate {cert};
         ssl_certificate_key {key};
+        {client_auth}
         location / {{
             proxy_pass http://127.0.0.1:{upstream_port};
             proxy_http_version 1.1;
