@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.http3.pair import Pair, upload_head
+from tests.http3.pair import Pair, Upload, upload_head
 from trilane.transport.errors import SourceError
+from trilane.transport.protocols.events import ResponseEnded
 
 
 class MemoryFile:
@@ -71,3 +72,32 @@ class BulkUpload:
             machine.send_body(self.stream_id, rest, end=True)
             self.file.close()
             self.ended = True
+
+
+def begin(pair: Pair, *contents: bytes) -> list[BulkUpload]:
+    uploads = [BulkUpload(pair, content) for content in contents]
+
+    def feed() -> None:
+        for upload in uploads:
+            upload.feed()
+
+    pair.each_step = feed
+    return uploads
+
+
+def finish(pair: Pair, *uploads: BulkUpload | Upload) -> None:
+    pair.run(lambda: len(pair.of_kind(ResponseEnded)) == len(uploads), max_steps=100_000)
+    for upload in uploads:
+        received = pair.server.requests[upload.stream_id]
+        assert received.ended
+        assert bytes(received.body) == upload.body
+    pair.run(
+        lambda: all(pair.machine.acked_body(upload.stream_id)[1] for upload in uploads),
+        max_steps=10_000,
+    )
+    for upload in uploads:
+        assert pair.machine.acked_body(upload.stream_id) == (len(upload.body), True)
+        if isinstance(upload, BulkUpload):
+            assert upload.file.users == 0
+    pair.run(lambda: pair.machine.recovery().bytes_in_flight == 0)
+    assert pair.machine.close_cause is None

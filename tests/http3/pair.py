@@ -30,6 +30,8 @@ CLIENT = ("192.0.2.1", 40000)
 SERVER = ("192.0.2.2", 443)
 
 OK = [(b":status", b"200")]
+#: RFC 9000 §18.2: the parameter's id, and that it is empty.
+DISABLE_ACTIVE_MIGRATION = b"\x0c\x00"
 CLOCK_STEP_S = 1e-9
 
 
@@ -65,6 +67,7 @@ class ServerSide:
         max_stream_data: int = 1 << 20,
         max_data: int = 1 << 20,
         ask_certificate: bool = False,
+        movable: bool = True,
     ) -> None:
         self.configuration = QuicConfiguration(
             is_client=False,
@@ -81,6 +84,7 @@ class ServerSide:
         """Called when a request's head is there."""
         self.tickets = tickets if tickets is not None else {}
         self._ask_certificate = ask_certificate
+        self._movable = movable
         self._quic: QuicConnection | None = None
         self._h3: H3Connection | None = None
 
@@ -107,6 +111,8 @@ class ServerSide:
                 session_ticket_fetcher=lambda label: self.tickets.pop(label, None),
                 session_ticket_handler=self._keep_ticket,
             )
+            if not self._movable:
+                self._forbid_moving(self._quic)
             if self._ask_certificate:
                 self._ask_for_certificate(self._quic)
         self._quic.receive_datagram(data, source, now_s)
@@ -163,6 +169,13 @@ class ServerSide:
 
         quic._initialize = initialize_asking  # type: ignore[method-assign]
 
+    @staticmethod
+    def _forbid_moving(quic: QuicConnection) -> None:
+        parameters = quic._serialize_transport_parameters
+        quic._serialize_transport_parameters = lambda: (  # type: ignore[method-assign]
+            parameters() + DISABLE_ACTIVE_MIGRATION
+        )
+
     def _keep_ticket(self, ticket: SessionTicket) -> None:
         self.tickets[ticket.ticket] = ticket
 
@@ -205,6 +218,8 @@ class Pair:
         self.server = server
         self.link = VirtualLink(conditions or LinkConditions(), seed)
         self.now_s = 1000.0
+        self.client = CLIENT
+        """Where the client is now; what was sent to where it was before is lost."""
         self.steps = 0
         self.events: list[Event] = []
         self.datagram_sizes: list[int] = []
@@ -238,7 +253,7 @@ class Pair:
         for delivery in self.link.deliver(self.now_s):
             if delivery.destination == SERVER:
                 self.server.receive(delivery.data, delivery.source, self.now_s)
-            else:
+            elif delivery.destination == self.client:
                 self.events += self.machine.receive_datagram(
                     delivery.data, delivery.source, self.now_s
                 )
@@ -247,12 +262,12 @@ class Pair:
     def _flush(self) -> None:
         for datagram in self.machine.transmit(self.now_s):
             self.datagram_sizes.append(len(datagram.data))
-            self.link.send(datagram.data, CLIENT, datagram.address, self.now_s)
+            self.link.send(datagram.data, self.client, datagram.address, self.now_s)
         while (train := self.machine.next_train(self.now_s)) is not None:
             self.trains += 1
             for data in train.datagrams():
                 self.datagram_sizes.append(len(data))
-                self.link.send(data, CLIENT, train.address, self.now_s)
+                self.link.send(data, self.client, train.address, self.now_s)
         if self.server.started:
             for data, address in self.server.quic.datagrams_to_send(self.now_s):
                 self.link.send(data, SERVER, address, self.now_s)

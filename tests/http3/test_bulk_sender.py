@@ -12,9 +12,9 @@ from aioquic.tls import CipherSuite, Epoch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.http3.bulk import BulkUpload
+from tests.http3.bulk import BulkUpload, begin, finish
 from tests.http3.conftest import MakePair
-from tests.http3.pair import Pair, Upload
+from tests.http3.pair import Upload
 from trilane.transport.net.memory_datagram import LinkConditions
 from trilane.transport.protocols import http3
 from trilane.transport.protocols.aioquic_private import recovery_figures
@@ -26,35 +26,6 @@ from trilane.transport.protocols.events import (
 )
 
 CONTENT = random.Random(1).randbytes(300_000)
-
-
-def begin(pair: Pair, *contents: bytes) -> list[BulkUpload]:
-    uploads = [BulkUpload(pair, content) for content in contents]
-
-    def feed() -> None:
-        for upload in uploads:
-            upload.feed()
-
-    pair.each_step = feed
-    return uploads
-
-
-def finish(pair: Pair, *uploads: BulkUpload | Upload) -> None:
-    pair.run(lambda: len(pair.of_kind(ResponseEnded)) == len(uploads), max_steps=100_000)
-    for upload in uploads:
-        received = pair.server.requests[upload.stream_id]
-        assert received.ended
-        assert bytes(received.body) == upload.body
-    pair.run(
-        lambda: all(pair.machine.acked_body(upload.stream_id)[1] for upload in uploads),
-        max_steps=10_000,
-    )
-    for upload in uploads:
-        assert pair.machine.acked_body(upload.stream_id) == (len(upload.body), True)
-        if isinstance(upload, BulkUpload):
-            assert upload.file.users == 0
-    pair.run(lambda: pair.machine.recovery().bytes_in_flight == 0)
-    assert pair.machine.close_cause is None
 
 
 def test_a_body_arrives_in_trains(make_pair: MakePair) -> None:

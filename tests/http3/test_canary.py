@@ -11,7 +11,7 @@ from aioquic.h3.connection import H3Connection, H3Stream
 from aioquic.quic import connection, recovery
 from aioquic.quic.congestion.cubic import CubicCongestionControl
 from aioquic.quic.congestion.reno import RenoCongestionControl
-from aioquic.quic.connection import QuicConnection, QuicConnectionId
+from aioquic.quic.connection import QuicConnection, QuicConnectionId, QuicNetworkPath
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
 from aioquic.quic.stream import QuicStream, QuicStreamSender
 from aioquic.tls import Context, Epoch
@@ -31,6 +31,7 @@ CONNECTION = (
     "_close_event",
     "_close_pending",
     "_cryptos",
+    "_find_preferred_address",
     "_handshake_confirmed",
     "_idle_timeout",
     "_loss",
@@ -39,12 +40,15 @@ CONNECTION = (
     "_pacing_at",
     "_packet_number",
     "_peer_cid",
+    "_peer_cid_available",
     "_probe_pending",
     "_quic_logger",
     "_remote_max_data",
     "_remote_max_data_used",
     "_remote_max_stream_data_bidi_remote",
     "_remote_max_streams_bidi",
+    "_remote_preferred_address",
+    "_retire_peer_cid",
     "_spaces",
     "_spin_bit",
     "_state",
@@ -69,6 +73,12 @@ LOSS = (
     "_on_packets_lost",
     "_pacer",
     "_pto_count",
+    "_rtt_first_sample_time",
+    "_rtt_initialized",
+    "_rtt_latest",
+    "_rtt_min",
+    "_rtt_smoothed",
+    "_rtt_variance",
     "_time_of_last_sent_ack_eliciting_packet",
 )
 #: Where aioquic's loss recovery looks at what was sent.
@@ -133,6 +143,19 @@ def test_values_and_signatures(quic: QuicConnection) -> None:
     lost = inspect.signature(recovery.QuicPacketRecovery._on_packets_lost)
     assert {"congestion_event", "now", "packets", "space"} <= set(lost.parameters)
     assert isinstance(quic._loss._cc, private._Counting)
+
+
+def test_a_client_validates_a_path_as_we_have_it_do() -> None:
+    path = QuicNetworkPath(SERVER)
+    assert not path.is_validated
+    assert not path.local_challenge_sent
+    assert path.peer_cid is None
+    assert path.bytes_received == 0
+    assert path.validation_deadline is None
+    assert QuicNetworkPath.can_send(path, 1) is False
+    source = inspect.getsource(QuicConnection)
+    assert "if network_path.validation_deadline is None:" in source
+    assert 'reason_phrase="No validated network path"' in source
 
 
 def test_loss_recovery_tells_us_of_acknowledgements() -> None:

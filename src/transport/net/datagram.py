@@ -26,7 +26,7 @@ import anyio
 
 from ..buffers import Buffer
 from ..config import SocketOptions
-from ..errors import ConnectionLost
+from ..errors import ConnectError, ConnectionLost
 from .kernel_clock import SO_TIMESTAMPNS, ClockPair, stamp_of
 from .socket_options import DEFAULT_OPTIONS, bind_local, prepare
 
@@ -38,9 +38,18 @@ _SOL_UDP = 17
 _UDP_SEGMENT = 103
 _UDP_GRO = 104
 _IP_MTU_DISCOVER = 10
+_IP_PKTINFO = 8
 _IP_RECVERR = 11
 _IPV6_MTU_DISCOVER = 23
 _IPV6_RECVERR = 25
+_IPV6_RECVPKTINFO = 49
+_IPV6_PKTINFO = 50
+#: linux/in.h, linux/in6.h: where the address a datagram was sent to lies in struct in_pktinfo (the
+#: header's, after the interface and the local one), and in struct in6_pktinfo.
+_ARRIVED_AT = {
+    (socket.IPPROTO_IP, _IP_PKTINFO): slice(8, 12),
+    (socket.IPPROTO_IPV6, _IPV6_PKTINFO): slice(0, 16),
+}
 _PMTUDISC_DO = 2
 # linux/errqueue.h: struct sock_extended_err {u32 errno; u8 origin, type, code, pad; u32 info, data}
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
@@ -59,6 +68,11 @@ _ANCILLARY_BYTES = 256
 _SOCKET_BUFFER_BYTES = 2 * 1024 * 1024
 
 _SEGMENTATION_REFUSED = frozenset((errno.EIO, errno.EINVAL, errno.ENOPROTOOPT, errno.EOPNOTSUPP))
+#: No way out at this moment, or none from the address the socket is bound to: the same as lost, as
+#: far as sending is concerned. Whoever has a connection decides for how long to hope.
+_NO_WAY_OUT = frozenset(
+    (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL)
+)
 #: Dropped by this host for want of memory: the same as lost on the way.
 _DROPPED = frozenset((errno.ENOBUFS, errno.ENOMEM))
 #: What waiting on a socket raises that is, or was, closed under it: by backend.
@@ -122,6 +136,8 @@ class PathError:
     """Where the datagram was going; None when not known."""
     mtu_bytes: int | None = None
     """The largest IP packet that fits, with EMSGSIZE."""
+    unsent: bool = False
+    """This host knew no way to the address."""
 
 
 @dataclass(slots=True)
@@ -167,6 +183,9 @@ class DatagramSocket:
         self.on_departure: Callable[[int, int], None] = lambda _count, _at: None
         """Called after each system call that took datagrams: how many, and the `monotonic_ns` just
         before it. Datagrams dropped on the way to it are counted, too."""
+        self.arrived_elsewhere = False
+        """Something has arrived at another address of this host than `local` (Linux)."""
+        self._options = options
         self._segmentation = segmentation
         self._errors: list[PathError] = []
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
@@ -181,7 +200,9 @@ class DatagramSocket:
             if not bind_local(self._socket, options):
                 self._socket.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", 0))  # noqa: S104  # the kernel picks the source per destination; QUIC authenticates
             self.local: Address = (source, self._socket.getsockname()[1])
-            """Our address as the server sees it, unless something translates it."""
+            """Our address as the server sees it, unless something translates it; `find_source`
+            looks whether it still is."""
+            self._local_packed = _packed(family, source)
         except BaseException:
             self._socket.close()
             raise
@@ -258,6 +279,28 @@ class DatagramSocket:
         errors, self._errors = self._errors, []
         return errors
 
+    def find_source(self, address: Address) -> bool:
+        """Look which address this host sends from to `address`; True when that has changed.
+
+        Unless the caller wanted a certain one, the socket is bound to none, so the host has changed
+        it already.
+
+        Raises:
+            OSError: there is no route.
+        """
+        self.arrived_elsewhere = False
+        if self._options.local_address is not None:
+            return False
+        try:
+            source = _source_address(self._socket.family, address, self._options)
+        except ConnectError as exc:
+            raise OSError(errno.ENETDOWN, str(exc)) from exc  # the interface has gone
+        if source == self.local[0]:
+            return False
+        self.local = (source, self.local[1])
+        self._local_packed = _packed(self._socket.family, source)
+        return True
+
     def close(self) -> None:
         """Close; idempotent. A task waiting in `send` or `receive` is woken."""
         if self._socket.fileno() >= 0:
@@ -330,6 +373,9 @@ class DatagramSocket:
         if exc.errno == errno.EMSGSIZE:
             self._errors.append(PathError(errno.EMSGSIZE, address))
             return count
+        if exc.errno in _NO_WAY_OUT:
+            self._errors.append(PathError(exc.errno or 0, address, unsent=True))
+            return count
         if exc.errno in _DROPPED:
             return count
         raise ConnectionLost(f"cannot send to {address[0]}: {exc.strerror}") from exc
@@ -370,6 +416,8 @@ class DatagramSocket:
         for level, kind, data in control:
             if level == _SOL_UDP and kind == _UDP_GRO and len(data) >= _GRO_SIZE.size:
                 size = _GRO_SIZE.unpack_from(data)[0]
+            elif (place := _ARRIVED_AT.get((level, kind))) is not None:
+                self.arrived_elsewhere |= data[place] != self._local_packed
         for start in range(0, count, size or 1):
             into.append((bytes(self._buffer[start : min(start + size, count)]), source))
             self.counters.received_datagrams += 1
@@ -409,6 +457,10 @@ def _queued_errors(control: list[tuple[int, int, bytes]], target: Address) -> li
     return errors
 
 
+def _packed(family: int, address: str) -> bytes:
+    return socket.inet_pton(family, address.partition("%")[0])
+
+
 def _source_address(family: int, address: Address, options: SocketOptions) -> str:
     """The address this host would send from; connecting a UDP socket sends nothing."""
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -432,7 +484,11 @@ def _configure(sock: socket.socket) -> None:
     else:
         sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO)
-    for level, option in ((_SOL_UDP, _UDP_GRO), (socket.SOL_SOCKET, SO_TIMESTAMPNS)):
+    if sock.family == socket.AF_INET6:
+        arrival = (socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO)
+    else:
+        arrival = (socket.IPPROTO_IP, _IP_PKTINFO)
+    for level, option in ((_SOL_UDP, _UDP_GRO), (socket.SOL_SOCKET, SO_TIMESTAMPNS), arrival):
         # Kernels before 5.0 give one datagram per call.
         with suppress(OSError):
             sock.setsockopt(level, option, 1)

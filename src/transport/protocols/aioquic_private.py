@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from math import inf, nextafter
 
-from aioquic._buffer import Buffer
 from aioquic.h3.connection import H3Connection, H3Stream, MessageError, Setting
 from aioquic.h3.events import H3Event
 from aioquic.quic.congestion.base import register_congestion_control
@@ -25,15 +24,17 @@ from aioquic.quic.congestion.cubic import CubicCongestionControl
 from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import QuicConnection, QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
-from aioquic.quic.packet import QuicPacketType, pull_quic_transport_parameters
+from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.stream import QuicStream
-from aioquic.tls import Epoch, ExtensionType
+from aioquic.tls import Epoch
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from .aioquic_paths import peer_parameters
 from .aioquic_recovery import WatchedRecovery
 from .aioquic_window import Pacer, UsedWindow
 from .fields import MalformedResponse
+from .path_mtu import BASE_BYTES
 from .quic_round_trips import RoundTrips
 
 #: RFC 9000 §10.3: what a stateless reset looks like at the very least.
@@ -60,6 +61,16 @@ class _Counting(UsedWindow):
     def __init__(self, *, max_datagram_size: int) -> None:
         super().__init__(max_datagram_size=max_datagram_size)
         self.round_trips = RoundTrips()
+
+    def successor(self) -> _Counting:
+        """A controller that knows nothing of the path and goes on counting."""
+        other = type(self)(max_datagram_size=BASE_BYTES)
+        other.lost_packets, other.lost_bytes = self.lost_packets, self.lost_bytes
+        other.retransmitted_packets = self.retransmitted_packets
+        other.retransmitted_bytes = self.retransmitted_bytes
+        other.round_trips = self.round_trips
+        self.round_trips.restart()
+        return other
 
     def on_ack(self, largest_packet: int, ack_delay_s: float | None) -> None:
         """An ACK frame has come; `on_rtt_measurement` follows if it makes a sample."""
@@ -138,6 +149,25 @@ def measure_round_trips(quic: QuicConnection) -> RoundTrips:
 def pace(quic: QuicConnection) -> None:
     """Give a new connection the pacer of RFC 9002 §7.7."""
     quic._loss._pacer = Pacer(max_datagram_size=quic._max_datagram_size)
+
+
+def forget_path(quic: QuicConnection, now_s: float) -> None:
+    """Forget what was learnt of the path so far (RFC 9000 §9.4).
+
+    What is in flight may have met its end on the old path, and must not count for the new one: it
+    is sent again, without a sign of congestion.
+    """
+    loss, space = quic._loss, quic._spaces[Epoch.ONE_RTT]
+    in_flight = list(space.sent_packets.values())
+    loss._on_packets_lost(congestion_event=False, now=now_s, packets=in_flight, space=space)
+    space.loss_time = None
+    loss._cc = _counts(quic).successor()
+    loss._pto_count = 0
+    loss._rtt_initialized = False
+    loss._rtt_first_sample_time = loss._rtt_latest = loss._rtt_smoothed = loss._rtt_variance = 0.0
+    loss._rtt_min = inf
+    quic._max_datagram_size = BASE_BYTES
+    pace(quic)
 
 
 class RequestOnlyH3Connection(H3Connection):
@@ -446,12 +476,8 @@ def set_datagram_bytes(quic: QuicConnection, size_bytes: int) -> None:
 
 
 def max_udp_payload_bytes(quic: QuicConnection) -> int:
-    """The largest datagram the peer takes, which the library leaves unread."""
-    for kind, data in quic.tls.received_extensions or ():
-        if kind == ExtensionType.QUIC_TRANSPORT_PARAMETERS:
-            parameters = pull_quic_transport_parameters(Buffer(data=data))
-            return parameters.max_udp_payload_size or _DEFAULT_MAX_UDP_PAYLOAD_BYTES
-    return _DEFAULT_MAX_UDP_PAYLOAD_BYTES
+    """The largest datagram the peer takes."""
+    return peer_parameters(quic).max_udp_payload_size or _DEFAULT_MAX_UDP_PAYLOAD_BYTES
 
 
 def cipher_name(quic: QuicConnection) -> str:

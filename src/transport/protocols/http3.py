@@ -26,6 +26,7 @@ from ..config import HttpVersion
 from ..errors import InvalidHeader
 from ..facts import TlsFacts
 from ..message import RequestHead
+from . import aioquic_paths as paths
 from . import aioquic_private as private
 from . import aioquic_trains as trains
 from .aioquic_recovery import acks_together
@@ -93,6 +94,7 @@ class Http3Machine:
         on_ticket: SessionTicketHandler | None = None,
         on_token: Callable[[bytes], None] | None = None,
         check_certificate: CertificateCheck,
+        may_follow: Callable[[Address], bool] = lambda _address: True,
     ) -> None:
         """Prepare a connection.
 
@@ -105,6 +107,7 @@ class Http3Machine:
             on_token: takes address validation tokens (RFC 9000 §8.1.3) for later connections.
             check_certificate: judges the server's certificate; whom `configuration` trusts does not
                 matter.
+            may_follow: whether to go to an address the server prefers (RFC 9000 §9.6).
         """
         self.quic = CheckedConnection(configuration, check_certificate, on_ticket, on_token)
         self.round_trips = private.measure_round_trips(self.quic)
@@ -121,6 +124,9 @@ class Http3Machine:
         self._path = PathMtu(max_datagram_bytes)
         self._path_bounded = False
         """The search knows what the peer takes."""
+        self._may_follow = may_follow
+        self._dialled: Address | None = None
+        self._peer: Address | None = None
         self._head_limit_bytes = response_head_bytes
         self._key_since_packet = 0
         self._bulk = BulkSender(self.quic)
@@ -134,6 +140,7 @@ class Http3Machine:
         """Begin the handshake with a server; `transmit` has the first datagrams."""
         with self._guarded():
             self.quic.connect(address, now_s)
+            self._dialled = self._peer = address
             self._receiver = Http3Receiver(
                 self.quic, self._streams, head_limit_bytes=self._head_limit_bytes
             )
@@ -374,6 +381,33 @@ class Http3Machine:
 
     # --- what the connection and its path are like ---------------------------------------------
 
+    @property
+    def peer(self) -> Address | None:
+        """Where the server is spoken to now; it may have asked for another address (§9.6)."""
+        return self._peer
+
+    def moved(self, now_s: float) -> None:
+        """Go on from another address of this host, or give up if that cannot be (RFC 9000 §9.2)."""
+        if self.close_cause is not None:
+            return
+        hindrance = paths.hindrance(self.quic, preferred=self._peer != self._dialled)
+        if hindrance is not None:
+            self.give_up(
+                CloseCause(CloseKind.MOVED, f"this host's address changed and {hindrance}")
+            )
+            return
+        with self._guarded():
+            paths.move(self.quic, now_s)
+        self.path_changed(now_s)
+
+    def path_changed(self, now_s: float) -> None:
+        """Suppose nothing about the way to the server any more; addresses are the same."""
+        with self._guarded():
+            private.forget_path(self.quic, now_s)
+            self._path.restart()
+            # A challenge alone would only probe: the server follows what is no probe (§9.2).
+            self.quic.send_ping(0)
+
     def datagram_refused(self, mtu_bytes: int | None, *, ipv6: bool) -> None:
         """This host did not send a datagram that is too large for the path.
 
@@ -467,12 +501,12 @@ class Http3Machine:
             self._sweep()
             while (event := self.quic.next_event()) is not None:
                 events.extend(self._translate(event, now_s))
-            self._watch_connection(events)
+            self._watch_connection(events, now_s)
         events.extend(self._pending)
         self._pending = []
         return events
 
-    def _watch_connection(self, events: list[Event]) -> None:
+    def _watch_connection(self, events: list[Event], now_s: float) -> None:
         close = private.closing(self.quic)
         if close is not None:
             self._terminate(explain(close))
@@ -484,6 +518,9 @@ class Http3Machine:
             self._path_bounded = True
             events.append(HandshakeConfirmed())
             self._path.bound(private.max_udp_payload_bytes(self.quic))
+        if paths.peer_address(self.quic) != self._peer:
+            self._peer = paths.peer_address(self.quic)
+            self.path_changed(now_s)
         self._follow_path()
 
     def _follow_path(self) -> None:
@@ -514,6 +551,9 @@ class Http3Machine:
     ) -> list[Event]:
         self.handshake_complete = True
         self._key_since_packet = private.next_packet_number(self.quic)
+        preferred = paths.preferred_address(self.quic)
+        if preferred is not None and not self._may_follow(preferred):
+            paths.refuse_preferred_address(self.quic)
         if self.offered_early_data and not event.early_data_accepted:
             private.resend_early_data(self.quic, now_s)
         accepted = event.early_data_accepted

@@ -38,6 +38,8 @@ class CloseKind(Enum):
     FORGOTTEN = "forgotten"
     #: The path, or this host, says that nothing gets through to the server.
     UNREACHABLE = "unreachable"
+    #: This host has another address now, from which the connection cannot go on.
+    MOVED = "moved"
     #: aioquic failed; a bug there or here.
     INTERNAL = "internal"
 
@@ -72,19 +74,24 @@ _CERTIFICATE_ALERTS = frozenset(
         AlertDescription.unknown_ca,
     }
 )
-# Reasons aioquic gives without a code of their own.
-_IDLE_REASON = "Idle timeout"
-_NO_VERSION_REASON = "Could not find a common protocol version"
+#: Reasons that aioquic gives in words.
+_REASONS = {
+    "Idle timeout": CloseCause(CloseKind.IDLE, "nothing was heard for the idle timeout"),
+    "Could not find a common protocol version": CloseCause(
+        CloseKind.UNAVAILABLE, "the server speaks no QUIC version we know"
+    ),
+    "No validated network path": CloseCause(
+        CloseKind.MOVED, "the server does not answer at this host's new address"
+    ),
+}
 
 
 def explain(close: QuicClose) -> CloseCause:
     """Turn the library's account of a close into ours."""
     if close.by_peer:
         return _by_peer(close)
-    if close.reason == _IDLE_REASON:
-        return CloseCause(CloseKind.IDLE, "nothing was heard for the idle timeout")
-    if close.reason == _NO_VERSION_REASON:
-        return CloseCause(CloseKind.UNAVAILABLE, "the server speaks no QUIC version we know")
+    if close.reason in _REASONS:
+        return _REASONS[close.reason]
     alert = _alert(close)
     if alert is not None:
         return _local_alert(close, alert)

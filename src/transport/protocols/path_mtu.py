@@ -41,6 +41,13 @@ class PathMtu:
         """What this host says the path takes, until that was probed."""
         self._done_s: float | None = None
 
+    def restart(self) -> None:
+        """Begin again: the datagrams take another path (RFC 9000 §14.3)."""
+        self.size_bytes = BASE_BYTES
+        self._limit_bytes = self._most_bytes
+        self._probing_bytes = self._told_bytes = self._done_s = None
+        self._probes = 0
+
     def bound(self, peer_bytes: int) -> None:
         """Respect the largest datagram the peer takes (RFC 9000 §18.2)."""
         self._most_bytes = max(BASE_BYTES, min(self._most_bytes, peer_bytes))

@@ -52,6 +52,10 @@ class RoundTrips:
         """The first packet number of each departure, ascending."""
         self._left_s: list[float] = []
 
+    def restart(self) -> None:
+        """Forget all samples: the packets take another path from now on (RFC 9000 §9.4)."""
+        self.latest_s = self.smallest_s = self.smoothed_s = self.variation_s = None
+
     def left(self, first_packet: int, at_s: float) -> None:
         """Note when the packets from this one on were given to the operating system.
 
