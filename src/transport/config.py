@@ -108,6 +108,9 @@ class QuicOptions:
     by probing (RFC 8899), from 1200 on, which is QUIC's floor; up to 65 000 with jumbo frames."""
     idle_timeout_s: float = 30.0
     """The idle timeout we offer (RFC 9000 §10.1)."""
+    preferred_address: Literal["follow", "ignore"] = "follow"
+    """Whether to go on at the address a server says it prefers (RFC 9000 §9.6), once that was
+    validated; `allow_address` is asked about it."""
     cipher_suites: tuple[CipherSuite, ...] = (
         "TLS_AES_256_GCM_SHA384",
         "TLS_AES_128_GCM_SHA256",

@@ -192,7 +192,11 @@ class ConnectionLost(NetworkError):
     Attributes:
         before_response: not a single byte of the response had arrived; on a reused connection this
             almost always means that the server had closed it while it was idle.
+        cut_off: the network, and neither side, ended it before the request had been sent whole, so
+            that no server takes it for complete (HTTP/3 only: TCP does not tell).
     """
+
+    cut_off: bool = False
 
     def __init__(
         self,

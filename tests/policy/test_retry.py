@@ -9,6 +9,8 @@ from trilane.transport.errors import ConnectionLost, ReadTimeout, StreamResetErr
 from trilane.transport.policy.retry import MAX_UNPROCESSED_RETRIES, Failure, may_retry
 
 STALE = ConnectionLost("closed", before_response=True)
+CUT_OFF = ConnectionLost("moved", before_response=True)
+CUT_OFF.cut_off = True
 
 
 def failure(
@@ -42,6 +44,8 @@ def test_a_stale_connection_is_retried_as_the_policy_says(
     policy: RetryStale, method: str, expected: bool
 ) -> None:
     assert may_retry(failure(STALE, method=method), policy) is expected
+    cut_off = failure(CUT_OFF, method=method, reused=False)
+    assert may_retry(cut_off, policy) is expected
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,8 @@ def test_a_stale_connection_is_retried_as_the_policy_says(
         failure(STALE, reused=False),
         failure(STALE, retries=1),
         failure(STALE, rewindable=False),
+        failure(CUT_OFF, retries=1),
+        failure(CUT_OFF, rewindable=False),
         failure(ConnectionLost("in the middle of the response")),
         failure(ReadTimeout("slow")),
     ],

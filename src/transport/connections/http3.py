@@ -60,6 +60,7 @@ class Http3Connection(MultiplexedConnection):
             self._proven.set()
         link.on_event = self._handle
         link.on_sent = self._sent
+        link.path.on_change = self._path_changed
 
     # --- what the pool asks -----------------------------------------------------------------
 
@@ -157,6 +158,11 @@ class Http3Connection(MultiplexedConnection):
         """After early data: what the handshake agreed on is only known now."""
         self._amend_facts(replace(self.facts, tls=self.machine.tls_facts()))
         self._proven.set()
+
+    def _path_changed(self) -> None:
+        """This host's address, or the server's, is another one now."""
+        peer, local = self._link.path.peer, self._link.socket.local
+        self._amend_facts(replace(self.facts, peer=peer, local=local))
 
     def _amend_facts(self, facts: ConnectionFacts) -> None:
         self.facts = facts

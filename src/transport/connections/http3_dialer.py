@@ -28,6 +28,7 @@ from ..net.dial_quic import Shaken, dial_quic
 from ..net.resolve import Resolver
 from ..net.session_keys import session_key
 from ..pins import pin_problem
+from ..policy.addresses import is_allowed
 from ..profile.moments import ConnectionFacts, Ns
 from ..protocols.events import ConnectionTerminated, Event, HandshakeCompleted, HandshakeConfirmed
 from ..protocols.http3 import Http3Machine
@@ -90,7 +91,7 @@ class QuicDialer:
         facts = ConnectionFacts(
             connection_id=next_connection_id(),
             version=HttpVersion.HTTP3,
-            peer=link.peer,
+            peer=link.path.peer,
             local=link.socket.local,
             tls=machine.tls_facts() if machine.handshake_complete else None,
             dial=log.freeze(),
@@ -109,8 +110,18 @@ class QuicDialer:
             response_head_bytes=self._limits.response_head_bytes,
             on_ticket=slot.keep_ticket,
             on_token=slot.keep_token,
+            may_follow=self._may_follow,
             check_certificate=partial(self._problem, verifier, origin.host),
         )
+
+    def _may_follow(self, preferred: Address) -> bool:
+        """Whether to go to the address a server prefers; the same rule holds for it as for others.
+
+        Raises:
+            UsageError: the rule raised, or said neither True nor False.
+        """
+        follows = self._quic.preferred_address == "follow"
+        return follows and (self._allow is None or is_allowed(preferred[0], self._allow))
 
     def _slot(self, origin: Origin) -> SessionSlot:
         key = session_key(origin, self._tls, (HttpVersion.HTTP3.value,))

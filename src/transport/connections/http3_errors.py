@@ -42,4 +42,6 @@ def connection_error(cause: CloseCause, address: Address) -> TransportError:
         return ClientClosed("the client was closed")
     if cause.kind is CloseKind.VIOLATION:
         return RemoteProtocolError(text)
-    return ConnectionLost(text)
+    error = ConnectionLost(text)
+    error.cut_off = cause.cut_off
+    return error

@@ -371,4 +371,5 @@ def _copy_for(error: TransportError, stream: RequestStream) -> TransportError:
     copy.phase = copy.phase or stream.phase
     if isinstance(copy, ConnectionLost):
         copy.before_response = stream.received_events == 0
+        copy.cut_off = copy.cut_off and not stream.end_flushed
     return copy

@@ -23,6 +23,7 @@ from ..protocols.events import BodyAcked, Event
 from ..protocols.http3 import Http3Machine, Sent
 from ..protocols.http3_close import CloseCause, CloseKind
 from ..protocols.machine import Address
+from .path_watch import PathWatch
 
 #: Datagrams handled before other tasks get their turn (about 10 ms of work).
 _TURN_DATAGRAMS = 64
@@ -58,9 +59,8 @@ class QuicLink:
 
     def __init__(self, machine: Http3Machine, sock: DatagramSocket, peer: Address) -> None:
         self.machine = machine
-        self.peer = peer
-        """The address the handshake began with."""
         self.socket = sock
+        self.path = PathWatch(machine, sock, peer)
         self.on_event: EventSink = lambda _event, _at: None
         """Called with each event, and when the datagram that caused it was read; an acknowledgement
         with the arrival of the last datagram that was taken together with it."""
@@ -155,13 +155,19 @@ class QuicLink:
         """When something is to be done without anybody's kick."""
         timer_s = self.machine.next_timer_s()
         handshake_by_s = inf if self.machine.handshake_complete else self._handshake_by_s
-        return min(inf if timer_s is None else timer_s, self._ping_s, handshake_by_s)
+        timer_s = inf if timer_s is None else timer_s
+        return min(timer_s, self._ping_s, handshake_by_s, self.path.look_s)
 
     def _mind_timers(self) -> None:
         now = now_s()
         timer_s = self.machine.next_timer_s()
         if timer_s is not None and now >= timer_s:
+            silences = self.machine.silences
             self._deliver(self.machine.handle_timer(now), self.socket.read_ns, self.socket.read_ns)
+            if self.machine.silences > silences:
+                self.path.look(now)
+        if now >= self.path.look_s:
+            self.path.look(now)
         if not self.machine.handshake_complete and now >= self._handshake_by_s:
             reason = f"no answer to QUIC within {HANDSHAKE_S:g} s"
             self.machine.give_up(CloseCause(CloseKind.UNREACHABLE, reason))
@@ -197,6 +203,7 @@ class QuicLink:
                     await checkpoint()
                 turn = slice(start, start + _TURN_DATAGRAMS)
                 self._take(batch[turn], arrived_ns[turn])
+            self.path.heed(now_s())
             self.kick()
 
     def _take(self, batch: Sequence[tuple[bytes, Address]], arrived_ns: Sequence[Ns]) -> None:
@@ -221,10 +228,13 @@ class QuicLink:
         if refused:
             # The failed call says nothing of the size that would fit, the error queue does.
             told = [mtu_bytes for mtu_bytes in refused if mtu_bytes is not None]
-            ipv6 = ":" in self.peer[0]
+            ipv6 = ":" in self.path.peer[0]
             self.machine.datagram_refused(min(told, default=None), ipv6=ipv6)
         for error in errors:
             if error.errno == errno.EMSGSIZE:
+                continue
+            if error.unsent and self.machine.handshake_complete:
+                self.path.unsent(OSError(error.errno, ""), now_s())
                 continue
             self._path_errors += 1
             if not self.machine.handshake_complete or self._path_errors >= _PATH_ERRORS_TO_DIE:

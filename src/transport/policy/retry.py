@@ -30,7 +30,7 @@ class Failure:
 def may_retry(failure: Failure, policy: RetryStale) -> bool:
     """Decide whether to send the request again on a fresh connection.
 
-    Two cases: the peer promised not to have processed it (any method: RFC 9113 §8.7, RFC 9114
+    Three cases: the peer promised not to have processed it (any method: RFC 9113 §8.7, RFC 9114
     §4.1.1), or a reused connection died before any response byte, which almost always means that
     the server closed it while it was idle. The second is a guess, so it is made once and only as
     far as the policy goes; "always" is what WeChat's stack and the browsers do.
@@ -39,12 +39,12 @@ def may_retry(failure: Failure, policy: RetryStale) -> bool:
         return False
     if failure.error.retryable:
         return failure.retries < MAX_UNPROCESSED_RETRIES
-    stale = (
-        failure.reused_connection
-        and failure.retries == 0
-        and isinstance(failure.error, ConnectionLost)
+    unheard = (
+        isinstance(failure.error, ConnectionLost)
         and failure.error.before_response
+        and (failure.reused_connection or failure.error.cut_off)
+        and failure.retries == 0
     )
-    return stale and (
+    return unheard and (
         policy == "always" or (policy == "idempotent" and failure.method in IDEMPOTENT_METHODS)
     )

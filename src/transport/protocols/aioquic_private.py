@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from .aioquic_paths import peer_parameters
 from .aioquic_recovery import WatchedRecovery
+from .aioquic_trains import separate
 from .aioquic_window import Pacer, UsedWindow
 from .fields import MalformedResponse
 from .path_mtu import BASE_BYTES
@@ -158,6 +159,7 @@ def forget_path(quic: QuicConnection, now_s: float) -> None:
     is sent again, without a sign of congestion.
     """
     loss, space = quic._loss, quic._spaces[Epoch.ONE_RTT]
+    separate(space, quic._packet_number)
     in_flight = list(space.sent_packets.values())
     loss._on_packets_lost(congestion_event=False, now=now_s, packets=in_flight, space=space)
     space.loss_time = None

@@ -386,6 +386,11 @@ class Http3Machine:
         """Where the server is spoken to now; it may have asked for another address (§9.6)."""
         return self._peer
 
+    @property
+    def silences(self) -> int:
+        """Probe timeouts in a row without an answer (RFC 9002 §6.2)."""
+        return private.pto_count(self.quic)
+
     def moved(self, now_s: float) -> None:
         """Go on from another address of this host, or give up if that cannot be (RFC 9000 §9.2)."""
         if self.close_cause is not None:

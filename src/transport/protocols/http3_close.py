@@ -44,6 +44,9 @@ class CloseKind(Enum):
     INTERNAL = "internal"
 
 
+_CUT_OFF = frozenset({CloseKind.IDLE, CloseKind.FORGOTTEN, CloseKind.UNREACHABLE, CloseKind.MOVED})
+
+
 @dataclass(frozen=True, slots=True)
 class CloseCause:
     """The end of a connection."""
@@ -53,6 +56,11 @@ class CloseCause:
     """One sentence without a final stop."""
     error_code: int | None = None
     by_peer: bool = False
+
+    @property
+    def cut_off(self) -> bool:
+        """Neither side ended it: the network between them did, or the server has forgotten it."""
+        return self.kind in _CUT_OFF
 
     @property
     def clean(self) -> bool:
