@@ -146,10 +146,10 @@ class Http3Connection(MultiplexedConnection):
         if cause is None:
             raise RuntimeError("the machine ended without a reason")
         if self.machine.handshake_complete:
-            error = connection_error(cause, self._link.peer)
+            error = connection_error(cause, self._link.path.peer)
         else:
             # Early data was on its way; the handshake it went ahead of has failed.
-            error = handshake_error(cause, self._host, self._link.peer)
+            error = handshake_error(cause, self._host, self._link.path.peer)
             error.retryable = cause.kind in (CloseKind.REFUSED, CloseKind.UNAVAILABLE)
         self.fail_all(error)
         self.kick()
