@@ -16,6 +16,8 @@ from tests.peers.process import RunningServer, find_program
 
 #: A namespace has all ports to itself.
 HTTPS_PORT, HTTP_PORT, UPSTREAM_PORT = 443, 80, 8080
+#: As HTTPS_PORT, but nobody listens there over IPv6.
+V4_ONLY_PORT = 8443
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ def serving(home: Namespace, folder: Path, host: str) -> Iterator[Site]:
     ca, identity = _certificates(folder, host)
     config = folder / "Caddyfile"
     config.write_text(
-        _CADDYFILE.format(folder=folder, cert=identity.cert, key=identity.key), encoding="utf-8"
+        _CADDYFILE.format(folder=folder, host=host, cert=identity.cert, key=identity.key),
+        encoding="utf-8",
     )
     environment = {
         "HOME": str(folder),
@@ -70,8 +73,8 @@ def serving(home: Namespace, folder: Path, host: str) -> Iterator[Site]:
         home.serving(
             [program, "run", "--config", str(config), "--adapter", "caddyfile"],
             log=folder / "caddy.log",
-            tcp_ports=[HTTP_PORT, HTTPS_PORT],
-            udp_ports=[HTTPS_PORT],
+            tcp_ports=[HTTP_PORT, HTTPS_PORT, V4_ONLY_PORT],
+            udp_ports=[HTTPS_PORT, V4_ONLY_PORT],
             env=environment,
         ) as caddy,
     ):
@@ -107,6 +110,11 @@ _CADDYFILE = f"""\
     }}}}
 }}}}
 https://:{HTTPS_PORT} {{{{
+    tls {{cert}} {{key}}
+    import receiver
+}}}}
+https://:{V4_ONLY_PORT} {{{{
+    bind {{host}}
     tls {{cert}} {{key}}
     import receiver
 }}}}
