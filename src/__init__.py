@@ -8,6 +8,7 @@ from .api.sync_client import Client, upload
 from .api.upload_file import uploadFile
 from .api.upload_task import UploadTask
 from .transport.config import (
+    DnsOverHttps,
     HttpVersion,
     Limits,
     Preference,
@@ -36,6 +37,7 @@ from .transport.errors import (
     RedirectError,
     RemoteProtocolError,
     ResolveError,
+    ResolveReason,
     ResponseTooLarge,
     SourceError,
     SourceNotRewindable,
@@ -69,6 +71,7 @@ __all__ = [
     "ConnectTimeout",
     "ConnectionLost",
     "DeadlineExceeded",
+    "DnsOverHttps",
     "EffectiveType",
     "EstimateSource",
     "Headers",
@@ -94,6 +97,7 @@ __all__ = [
     "RedirectError",
     "RemoteProtocolError",
     "ResolveError",
+    "ResolveReason",
     "Response",
     "ResponseHead",
     "ResponseTooLarge",

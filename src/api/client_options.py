@@ -24,6 +24,7 @@ from ..transport.config import (
 )
 from ..transport.errors import UsageError
 from ..transport.pins import read_pins
+from .name_options import ResolveInput, ResolverInput, name_options
 from .quiet import refuse_coroutines
 from .socket_input import SocketInput, socket_options
 
@@ -63,6 +64,13 @@ class ConnectOptions(SocketInput, total=False):
     """File that keeps QUIC's session tickets from one process to the next, so that the first
     connection resumes, or sends early data. Default None: they are kept in memory. It is readable
     by its owner alone; who reads it takes it away, because a ticket is used once."""
+    resolver: ResolverInput
+    """Who looks names up: None (default) for the operating system, the `https://` URL of a name
+    server (RFC 8484; needs the extra `dns`) or a `DnsOverHttps`, or an object with
+    `async def resolve(self, host)` that returns IP addresses."""
+    resolve: ResolveInput
+    """Addresses that are not looked up: `{"host:port": ["192.0.2.1", ...]}`, as curl's `--resolve`;
+    also `host`, `*:port` and `*`."""
     proxy: str | None
     """None; proxies are not supported yet."""
     limits: Limits | None
@@ -104,6 +112,7 @@ def engine_options(given: ConnectOptions) -> EngineOptions:
         quic=quic_options(given.get("quic"), trust_env=trust_env),
         quality=quality_options(given.get("quality")),
         sessions_path=_path(given.get("sessions")),
+        names=name_options(given.get("resolver"), given.get("resolve")),
         kernel_timestamps=given.get("kernel_timestamps", False),
         sockets=socket_options(given),
         allow_address=address_rule(given.get("allow_address")),

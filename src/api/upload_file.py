@@ -35,7 +35,9 @@ def uploadFile(  # noqa: N802 - the seed's name
             - `fileName`, `fileType`: file name and content type of the file's part.
             - `dialect`: `wx` (default), `mpx` or `alipay`.
             - `useHighPerformanceMode` (default True): whether bulk senders may carry the body.
-            - `proxy`, `enableHttpDNS`: not supported yet.
+            - `resolver`, `resolve`: as for `AsyncClient`; `enableHttpDNS`: whether a `resolver`
+              that is the URL of a name server is used (default True).
+            - `proxy`: not supported yet.
 
     Raises:
         UsageError: an unknown option or dialect, or a callback that cannot be called. Every other

@@ -16,7 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import cast
 
-from ..transport.config import AddressRule, Preference, Timeouts
+from ..transport.config import AddressRule, DnsOverHttps, Preference, Timeouts
 from ..transport.errors import UsageError
 from ..transport.form import FormValue
 from .calls import UploadOptions
@@ -30,6 +30,7 @@ from .client_options import (
 )
 from .delivery import Callbacks
 from .listeners import Listener
+from .name_options import ResolveInput, ResolverInput
 from .quiet import refuse_coroutines
 
 DEFAULT_TIMEOUT_MS = 60_000
@@ -87,6 +88,8 @@ OPTIONS: Mapping[str, Kind] = MappingProxyType(
         "dialect": Kind.STRING,
         "useHighPerformanceMode": Kind.BOOLEAN,
         "enableHttpDNS": Kind.BOOLEAN,
+        "resolver": Kind.ANY,
+        "resolve": Kind.OBJECT,
     }
 )
 
@@ -142,8 +145,6 @@ def read_plan(given: Mapping[str, object]) -> UploadPlan:
     ]
     if complaints:
         raise UsageError("".join(complaints))
-    if given.get("enableHttpDNS"):
-        raise UsageError("enableHttpDNS is not supported yet: leave it out, or False")
     return UploadPlan(
         url=cast("str", given["url"]),
         file=cast("str", given["filePath"]),
@@ -157,11 +158,25 @@ def _connect_options(given: Mapping[str, object]) -> ConnectOptions:
         verify=cast("VerifyInput", given.get("verify", True)),
         cert=cast("CertInput | None", given.get("cert")),
         proxy=cast("str | None", given.get("proxy")),
+        resolver=_resolver(given),
+        resolve=cast("ResolveInput", given.get("resolve")),
     )
     if "allowAddress" in given:
         options["allow_address"] = cast("AddressRule", given["allowAddress"])
     engine_options(options)  # what it refuses is refused here
     return options
+
+
+def _resolver(given: Mapping[str, object]) -> ResolverInput:
+    """`enableHttpDNS` says whether the name server in `resolver` is used; it has no default one."""
+    resolver = cast("ResolverInput", given.get("resolver"))
+    over_https = isinstance(resolver, str | DnsOverHttps)
+    wanted = given.get("enableHttpDNS", over_https)
+    if wanted and not over_https:
+        raise UsageError(
+            "enableHttpDNS needs a name server: give its URL, resolver='https://.../dns-query'"
+        )
+    return None if over_https and not wanted else resolver
 
 
 def _upload_options(given: Mapping[str, object]) -> UploadOptions:

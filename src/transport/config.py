@@ -8,7 +8,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from ssl import SSLContext
-from typing import Literal
+from typing import Literal, Protocol
 
 from .pins import Pins
 
@@ -161,6 +161,40 @@ class Preference:
     """When set, only this protocol will do: anything else is `ProtocolUnavailable`."""
 
 
+class Resolver(Protocol):
+    """Finds the addresses of a name. It is not asked about IP literals."""
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        """Return at least one IP address as text, preferred first.
+
+        Raises:
+            ResolveError: the name has no address, or it could not be found out.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DnsOverHttps:
+    """A name server that is asked over HTTPS (RFC 8484), by connections of their own."""
+
+    url: str
+    """`https://…`; a `{?dns}` at its end is left out. Its own name is looked up by the system."""
+    method: Literal["POST", "GET"] = "POST"
+    """GET lets caches on the way answer; POST tells fewer logs."""
+    preference: Preference = field(default_factory=lambda: Preference(http2=True))
+    """Which protocols it is asked over; HTTP/2 by default, HTTP/1.1 where it has no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameOptions:
+    """Where the addresses of names come from."""
+
+    resolver: DnsOverHttps | Resolver | None = None
+    """A name server over HTTPS, or a resolver of the caller's; None: the operating system."""
+    static: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Addresses that are known: `host:port`, `host`, `*:port` or `*`, in this order, and IPs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
     """Everything one client's engine is made with. Clients with equal options may share one."""
@@ -169,6 +203,7 @@ class EngineOptions:
     limits: Limits = field(default_factory=Limits)
     quic: QuicOptions = field(default_factory=QuicOptions)
     quality: QualityOptions = field(default_factory=QualityOptions)
+    names: NameOptions = field(default_factory=NameOptions)
     kernel_timestamps: bool = False
     """Whether the kernel notes when a request's ends left and arrived (TCP on Linux)."""
     sessions_path: Path | None = None

@@ -8,7 +8,8 @@ the next upload does not wait for it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -20,31 +21,43 @@ from .connections.connection import Connection, next_connection_id
 from .connections.http1 import Http1Connection
 from .connections.http2 import Http2Connection
 from .connections.http3_dialer import QuicDialer
-from .errors import ProtocolUnavailable, TransportError
+from .errors import ConnectError, NetworkError, ProtocolUnavailable, TransportError
 from .message import Origin
 from .net.dial import dial_tcp
 from .net.dial_log import DialLog
-from .net.resolve import Resolver, SystemResolver
+from .net.names import DialNames, NameService
 from .net.session_keys import session_key
 from .net.stream import ByteStream
 from .net.tcp import connect_tcp
 from .net.unix import dial_unix
 from .origins import OriginMemory
-from .policy.selection import Plan
+from .policy.selection import Plan, route
+from .policy.services import Endpoint
 from .profile.moments import Attempt, ConnectionFacts, DialRecord
 from .sessions import SessionSlot, SessionStore
 
 #: How long a QUIC attempt that lost its race may go on (curl's QUIC handshake timeout).
 LATE_QUIC_S = 10.0
+#: How long a service from DNS may take when there is another endpoint to try.
+SERVICE_PATIENCE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """What a connection is made for."""
+
+    origin: Origin
+    plan: Plan
+    names: DialNames
+    early_data: bool
 
 
 @dataclass(slots=True, eq=False)
 class _QuicTry:
     """A QUIC attempt that may outlive the race it was made for."""
 
-    origin: Origin
-    address: tuple[str, int]
-    early_data: bool
+    aim: _Aim
+    endpoints: tuple[Endpoint, ...]
     log: DialLog = field(default_factory=DialLog)
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -67,6 +80,7 @@ class Connector:
         memory: OriginMemory,
         options: EngineOptions,
         sessions: SessionStore,
+        names: NameService,
     ) -> None:
         self._tasks = tasks
         self._connect_socket = partial(
@@ -77,9 +91,9 @@ class Connector:
         self._tls = options.tls
         self._limits = options.limits
         self._allow = options.allow_address
-        self._resolver: Resolver = SystemResolver()
+        self._names = names
         self._sessions = sessions
-        self._quic = QuicDialer(options, self._resolver, sessions)
+        self._quic = QuicDialer(options, sessions)
         self.on_late_connection: Callable[[Origin, Connection], None] = lambda _o, _c: None
         """Called with a QUIC connection that came up after its race was over."""
 
@@ -98,19 +112,36 @@ class Connector:
             NetworkError: nothing could be connected to.
             ProtocolUnavailable: the origin was reached, but does not speak what was asked for.
         """
-        if plan.quic is None:
-            return await self._connect_tcp(origin, plan, log)
-        if not plan.alpn:
-            connection = await self._connect_quic(origin, plan.quic, log, early_data=early_data)
-            self._memory.quic_worked(origin)
-            return connection
-        quic = _QuicTry(origin, plan.quic, early_data)
-        return await self._race(quic, plan, log)
+        names = self._names.begin()
+        aim = _Aim(origin, plan, names, early_data)
+        try:
+            return await self._connect(aim, log)
+        except ConnectError:
+            names.forget()
+            raise
 
-    async def _connect_tcp(self, origin: Origin, plan: Plan, log: DialLog) -> Connection:
+    async def _connect(self, aim: _Aim, log: DialLog) -> Connection:
+        # A Unix socket is where it is, whatever the name says.
+        services = () if self._uds is not None else await aim.names.services(aim.origin, log)
+        way = route(aim.plan, aim.origin, services)
+        if not way.quic:
+            return await self._connect_tcp(aim, way.tcp, log)
+        if not way.tcp:
+            connection = await self._connect_quic(aim, way.quic, log)
+            self._memory.quic_worked(aim.origin)
+            return connection
+        return await self._race(_QuicTry(aim, way.quic), way.tcp, log)
+
+    async def _connect_tcp(
+        self, aim: _Aim, endpoints: Sequence[Endpoint], log: DialLog
+    ) -> Connection:
+        return await _first(endpoints, lambda each: self._dial_tcp(aim, each, log))
+
+    async def _dial_tcp(self, aim: _Aim, endpoint: Endpoint, log: DialLog) -> Connection:
+        origin, plan = aim.origin, aim.plan
         tls = self._tls if origin.secure else None
         alpn = tuple(version.value for version in plan.alpn)
-        stream, record = await self._dial(origin, tls, alpn, log)
+        stream, record = await self._dial(aim, endpoint, tls, alpn, log)
         try:
             version = _negotiated(origin, plan, stream)
         except BaseException:
@@ -119,7 +150,7 @@ class Connector:
         facts = ConnectionFacts(
             connection_id=next_connection_id(),
             version=version,
-            peer=None if self._uds is not None else stream.peer,
+            peer=stream.peer,
             local=stream.local,
             tls=stream.tls,
             dial=record,
@@ -129,17 +160,23 @@ class Connector:
         return Http1Connection(stream, facts, self._limits)
 
     async def _dial(
-        self, origin: Origin, tls: TlsOptions | None, alpn: tuple[str, ...], log: DialLog
+        self,
+        aim: _Aim,
+        endpoint: Endpoint,
+        tls: TlsOptions | None,
+        alpn: tuple[str, ...],
+        log: DialLog,
     ) -> tuple[ByteStream, DialRecord]:
+        origin = aim.origin
         if self._uds is not None:
             return await dial_unix(self._uds, origin.host, tls=tls, alpn=alpn, log=log)
         return await dial_tcp(
-            origin.host,
-            origin.port,
-            resolver=self._resolver,
+            *endpoint.address,
+            names=aim.names,
             allow=self._allow,
             tls=tls,
             alpn=alpn,
+            server_name=origin.host,
             log=log,
             sessions=None if tls is None else self._sessions_of(origin, tls, alpn),
             connect=self._connect_socket,
@@ -149,23 +186,29 @@ class Connector:
         return SessionSlot(self._sessions, session_key(origin, tls, alpn))
 
     async def _connect_quic(
-        self, origin: Origin, address: tuple[str, int], log: DialLog, *, early_data: bool
+        self, aim: _Aim, endpoints: Sequence[Endpoint], log: DialLog
     ) -> Connection:
-        connection = await self._quic.dial(origin, address, log, early_data=early_data)
-        if address != (origin.host, origin.port):
+        return await _first(endpoints, lambda each: self._dial_quic(aim, each, log))
+
+    async def _dial_quic(self, aim: _Aim, endpoint: Endpoint, log: DialLog) -> Connection:
+        origin, address = aim.origin, endpoint.address
+        connection = await self._quic.dial(
+            origin, address, log, names=aim.names, early_data=aim.early_data
+        )
+        if address == aim.plan.quic and address != (origin.host, origin.port):
             connection.facts = replace(connection.facts, alternative=address)
         return connection
 
     # --- the race -----------------------------------------------------------------------------
 
-    async def _race(self, quic: _QuicTry, plan: Plan, log: DialLog) -> Connection:
+    async def _race(self, quic: _QuicTry, tcp: Sequence[Endpoint], log: DialLog) -> Connection:
         self._tasks.start_soon(self._try_quic, quic)
         try:
-            with anyio.move_on_after(plan.tcp_delay_s):
+            with anyio.move_on_after(quic.aim.plan.tcp_delay_s):
                 await quic.done.wait()
             if quic.connection is not None:
                 return quic.connection
-            return await self._tcp_against(quic, plan, log)
+            return await self._tcp_against(quic, tcp, log)
         except BaseException:
             if not quic.lost:
                 quic.scope.cancel()
@@ -173,13 +216,15 @@ class Connector:
                     quic.connection.retire()
             raise
 
-    async def _tcp_against(self, quic: _QuicTry, plan: Plan, log: DialLog) -> Connection:
+    async def _tcp_against(
+        self, quic: _QuicTry, endpoints: Sequence[Endpoint], log: DialLog
+    ) -> Connection:
         tcp: Connection | None = None
         failure: TransportError | None = None
         with anyio.CancelScope() as scope:
             quic.on_success = scope.cancel
             try:
-                tcp = await self._connect_tcp(quic.origin, plan, log)
+                tcp = await self._connect_tcp(quic.aim, endpoints, log)
             except TransportError as error:
                 failure = error
         winner = quic.winner()
@@ -201,7 +246,7 @@ class Connector:
         raise failure
 
     def _tcp_won(self, quic: _QuicTry, tcp: Connection) -> Connection:
-        self._memory.quic_failed(quic.origin)
+        self._memory.quic_failed(quic.aim.origin)
         quic.lost = True
         quic.scope.deadline = anyio.current_time() + LATE_QUIC_S
         _add_attempts(tcp, quic.log.given_up("no answer yet when TCP had connected"))
@@ -210,17 +255,25 @@ class Connector:
     async def _try_quic(self, quic: _QuicTry) -> None:
         with quic.scope:
             try:
-                quic.connection = await self._connect_quic(
-                    quic.origin, quic.address, quic.log, early_data=quic.early_data
-                )
+                quic.connection = await self._connect_quic(quic.aim, quic.endpoints, quic.log)
             except TransportError as error:
                 quic.error = error
         if quic.connection is not None:
-            self._memory.quic_worked(quic.origin)
+            self._memory.quic_worked(quic.aim.origin)
             quic.on_success()
             if quic.lost:
-                self.on_late_connection(quic.origin, quic.connection)
+                self.on_late_connection(quic.aim.origin, quic.connection)
         quic.done.set()
+
+
+async def _first(
+    endpoints: Sequence[Endpoint], connect: Callable[[Endpoint], Awaitable[Connection]]
+) -> Connection:
+    """Connect to the first endpoint that can be; only the last one's failure is the caller's."""
+    for endpoint in endpoints[:-1]:
+        with anyio.move_on_after(SERVICE_PATIENCE_S), suppress(NetworkError, ProtocolUnavailable):
+            return await connect(endpoint)
+    return await connect(endpoints[-1])
 
 
 def _negotiated(origin: Origin, plan: Plan, stream: ByteStream) -> HttpVersion:

@@ -9,6 +9,7 @@ import logging
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +18,7 @@ from anyio import to_thread
 
 from .alt_svc_file import load_alternatives, save_alternatives
 from .call import Call, Outcome
-from .config import EngineOptions, HttpVersion, Preference
+from .config import DnsOverHttps, EngineOptions, HttpVersion, Preference
 from .connections.exchange import Exchange, RawResponse
 from .connector import Connector
 from .errors import (
@@ -32,6 +33,8 @@ from .errors import (
     UsageError,
 )
 from .message import Headers, Origin, RequestHead
+from .net.flights import AnswerSource
+from .net.names import NameService, ResolverSource
 from .origins import OriginMemory
 from .policy.redirect import MAX_REDIRECTS, Redirection, redirection
 from .policy.retry import Failure, may_retry
@@ -71,14 +74,27 @@ class Engine:
             path = self._options.sessions_path
             await to_thread.run_sync(take_sessions, path, self._sessions)
         self._stack = stack = AsyncExitStack()
+        source = await self._name_source(stack)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         self._slots = Slots(self._limits.parallel_requests, time.monotonic_ns)
-        connector = Connector(tasks, self._memory, self._options, self._sessions)
+        names = NameService(tasks, self._options.names, source)
+        connector = Connector(tasks, self._memory, self._options, self._sessions, names)
         self._pool = Pool(tasks, connector, self._memory, self._limits, anyio.current_time)
         connector.on_late_connection = self._pool.add
         tasks.start_soon(self._pool.run_expiry)
         self._tasks = tasks
         return self
+
+    async def _name_source(self, stack: AsyncExitStack) -> AnswerSource:
+        resolver = self._options.names.resolver
+        if not isinstance(resolver, DnsOverHttps):
+            return ResolverSource(resolver)
+        # What asks needs dnspython, which is an extra.
+        from .doh_exchange import ask, server_options  # noqa: PLC0415
+        from .net.doh import DohSource  # noqa: PLC0415
+
+        inner = await stack.enter_async_context(Engine(server_options(self._options)))
+        return DohSource(resolver.url, partial(ask, resolver, inner.send))
 
     async def __aexit__(
         self,
@@ -141,6 +157,7 @@ class Engine:
     async def _send(self, call: Call, recorder: Recorder) -> Outcome:
         if self._stack is None:
             raise ClientClosed("the client is not running: use it inside `async with`")
+        recorder.http_dns = isinstance(self._options.names.resolver, DnsOverHttps)
         try:
             await self._take_slot(call, recorder)
             try:

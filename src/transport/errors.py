@@ -153,10 +153,37 @@ class NetworkError(TransportError):
     attempts: tuple[Attempt, ...] = ()
 
 
+class ResolveReason(StrEnum):
+    """Why a name did not resolve."""
+
+    UNKNOWN = "unknown"
+    """The resolver did not say."""
+    INVALID_NAME = "invalid name"
+    """No such name can be asked for."""
+    NO_SUCH_NAME = "no such name"
+    """It does not exist (NXDOMAIN)."""
+    NO_ADDRESS = "no address"
+    """It exists, and has no address (NODATA)."""
+    SERVER_FAILURE = "server failure"
+    """The name server could not, or would not, find out (SERVFAIL, REFUSED and their like)."""
+    BAD_ANSWER = "bad answer"
+    """The name server's answer is no answer to the question, or breaks the rules."""
+    UNREACHABLE = "unreachable"
+    """The name server could not be asked."""
+
+
 class ResolveError(NetworkError):
-    """The host name has no address."""
+    """The host name has no address, or it could not be found out.
+
+    Attributes:
+        reason: why, as far as it is known.
+    """
 
     default_phase = Phase.RESOLVE
+
+    def __init__(self, message: str, *, reason: ResolveReason = ResolveReason.UNKNOWN) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class AddressRefused(NetworkError):

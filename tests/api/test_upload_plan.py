@@ -19,7 +19,13 @@ def test_defaults() -> None:
     plan = read_plan(GOOD)
 
     assert (plan.url, plan.file) == (GOOD["url"], "a.jpg")
-    assert plan.connect == {"verify": True, "cert": None, "proxy": None}
+    assert plan.connect == {
+        "verify": True,
+        "cert": None,
+        "proxy": None,
+        "resolver": None,
+        "resolve": None,
+    }
     assert plan.options == {
         "name": "file",
         "form": {},
@@ -74,7 +80,7 @@ def test_a_path_object_is_a_path() -> None:
         ({"fileName": print}, "parameter.fileName should be String instead of Function;"),
         ({"protocol": "spdy"}, "protocol 'spdy' is none of"),
         ({"proxy": "http://p"}, "proxy is not supported yet"),
-        ({"enableHttpDNS": True}, "enableHttpDNS is not supported yet"),
+        ({"enableHttpDNS": True}, "enableHttpDNS needs a name server"),
     ],
 )
 def test_wrong_values(changes: dict[str, object], message: str) -> None:

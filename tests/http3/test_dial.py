@@ -18,6 +18,7 @@ from tests.http3.udp_server import serving
 from tests.http3.uploads import PATIENCE_S, Dialling, answers, serve_with
 from tests.peers.certificates import Certificates, Identity
 from tests.peers.leaks import no_leaked_descriptors
+from tests.peers.plain_names import PlainNames
 from trilane.transport.config import EngineOptions, QuicOptions, TlsOptions
 from trilane.transport.connections import quic_link
 from trilane.transport.connections.http3_dialer import QuicDialer
@@ -152,9 +153,9 @@ def swallowing(address: str, port: int) -> Iterator[None]:
         yield
 
 
-def dialer_to(certificates: Certificates, *addresses: str) -> QuicDialer:
+def dialer_to(certificates: Certificates) -> QuicDialer:
     tls = TlsOptions(verify=str(certificates.ca))
-    return QuicDialer(EngineOptions(tls=tls), Addresses(*addresses), SessionStore())
+    return QuicDialer(EngineOptions(tls=tls), SessionStore())
 
 
 async def test_the_next_address_is_tried_when_one_is_dead(certificates: Certificates) -> None:
@@ -162,8 +163,13 @@ async def test_the_next_address_is_tried_when_one_is_dead(certificates: Certific
     with anyio.fail_after(PATIENCE_S):
         async with serving(serve_with(certificates.server)) as server:
             origin = parse_url(server.url(host="localhost")).origin
-            dialer = dialer_to(certificates, "127.0.0.2", "127.0.0.1")
-            connection = await dialer.dial(origin, ("localhost", server.port), log)
+            dialer = dialer_to(certificates)
+            connection = await dialer.dial(
+                origin,
+                ("localhost", server.port),
+                log,
+                names=PlainNames(Addresses("127.0.0.2", "127.0.0.1")),
+            )
             await connection.aclose()
 
     outcomes = {attempt.address: attempt.outcome for attempt in log.attempts}
@@ -183,10 +189,15 @@ async def test_every_address_and_its_reason_is_named(certificates: Certificates)
     async with serving(serve_with(certificates.server)) as server:
         port = server.port
         server.close()
-    dialer = dialer_to(certificates, "127.0.0.2", "127.0.0.3")
+    dialer = dialer_to(certificates)
     origin = parse_url(f"https://localhost:{port}/").origin
     with anyio.fail_after(PATIENCE_S), pytest.raises(ConnectError) as caught:
-        await dialer.dial(origin, ("localhost", port), DialLog())
+        await dialer.dial(
+            origin,
+            ("localhost", port),
+            DialLog(),
+            names=PlainNames(Addresses("127.0.0.2", "127.0.0.3")),
+        )
 
     assert "127.0.0.2" in str(caught.value)
     assert "127.0.0.3" in str(caught.value)
@@ -202,8 +213,13 @@ async def test_a_slow_address_loses_and_is_closed(certificates: Certificates) ->
         async with serving(serve_with(certificates.server)) as server:
             origin = parse_url(server.url(host="localhost")).origin
             with swallowing(hole, server.port), no_leaked_descriptors():
-                dialer = dialer_to(certificates, hole, "127.0.0.1")
-                connection = await dialer.dial(origin, ("localhost", server.port), log)
+                dialer = dialer_to(certificates)
+                connection = await dialer.dial(
+                    origin,
+                    ("localhost", server.port),
+                    log,
+                    names=PlainNames(Addresses(hole, "127.0.0.1")),
+                )
                 await connection.aclose()
 
     assert [(a.address and a.address[0], a.outcome) for a in log.attempts] == [
@@ -230,8 +246,13 @@ async def test_the_dot_that_ends_a_name_is_not_part_of_it(certificates: Certific
     with anyio.fail_after(PATIENCE_S):
         async with serving(serve_with(certificates.server)) as server:
             origin = parse_url(server.url(host="localhost.")).origin
-            dialer = dialer_to(certificates, "127.0.0.1")
-            connection = await dialer.dial(origin, (origin.host, server.port), DialLog())
+            dialer = dialer_to(certificates)
+            connection = await dialer.dial(
+                origin,
+                (origin.host, server.port),
+                DialLog(),
+                names=PlainNames(Addresses("127.0.0.1")),
+            )
             await connection.aclose()
 
 

@@ -11,6 +11,7 @@ import anyio
 from tests.http3.pair import ServerSide
 from tests.http3.udp_server import background
 from tests.peers.certificates import Certificates, Identity
+from tests.peers.plain_names import SYSTEM_NAMES
 from trilane.transport.body import Body
 from trilane.transport.config import EngineOptions, Limits, QuicOptions, Timeouts, TlsOptions
 from trilane.transport.connections.exchange import Exchange, Progress
@@ -18,7 +19,6 @@ from trilane.transport.connections.http3 import Http3Connection
 from trilane.transport.connections.http3_dialer import QuicDialer
 from trilane.transport.message import Headers, RequestHead, parse_url
 from trilane.transport.net.dial_log import DialLog
-from trilane.transport.net.resolve import SystemResolver
 from trilane.transport.profile.recorder import Recorder
 from trilane.transport.sessions import SessionStore
 
@@ -109,13 +109,15 @@ class Dialling:
     async def dial(self, url: str) -> Http3Connection:
         tls = self.tls or TlsOptions(verify=str(self.certificates.ca))
         if self.dialer is None:
-            self.dialer = QuicDialer(
-                EngineOptions(tls=tls, quic=self.quic), SystemResolver(), self.sessions
-            )
+            self.dialer = QuicDialer(EngineOptions(tls=tls, quic=self.quic), self.sessions)
         origin = parse_url(url).origin
         self.log = replace(DialLog())
         return await self.dialer.dial(
-            origin, (origin.host, origin.port), self.log, early_data=self.early_data
+            origin,
+            (origin.host, origin.port),
+            self.log,
+            names=SYSTEM_NAMES,
+            early_data=self.early_data,
         )
 
     @asynccontextmanager

@@ -23,6 +23,7 @@ from trilane.transport.errors import (
 from trilane.transport.net.dial import dial_tcp
 from trilane.transport.net.dial_log import DialLog
 from trilane.transport.net.memory import MemoryStream, VirtualHost, VirtualNetwork
+from trilane.transport.net.resolve import Lookup
 from trilane.transport.net.stream import LayerableStream
 from trilane.transport.net.tls import TlsStream
 from trilane.transport.net.tls_context import tls_setup
@@ -43,16 +44,20 @@ def anyio_backend(request: pytest.FixtureRequest) -> Backend:
 class Names:
     """A resolver with one name, which takes its time."""
 
-    def __init__(self, *addresses: str, takes_s: float = 0.005) -> None:
+    def __init__(self, *addresses: str, log: DialLog | None = None, takes_s: float = 0.005) -> None:
+        self._clock = (log or DialLog()).clock
         self._addresses = addresses
         self._takes_s = takes_s
 
-    async def resolve(self, host: str) -> tuple[str, ...]:
+    over_https = False
+
+    async def look_up(self, host: str, port: int) -> Lookup:
         assert host == "upload.example"
+        start = self._clock()
         await anyio.sleep(self._takes_s)
         if not self._addresses:
             raise ResolveError("cannot resolve 'upload.example'")
-        return self._addresses
+        return Lookup(self._addresses, start, self._clock())
 
 
 def now_ms() -> int:
@@ -75,7 +80,7 @@ async def dial(
     log = log or DialLog()
     log.clock = lambda: now_ms() - begin
     stream, record = await dial_tcp(
-        "upload.example", 443, resolver=Names(*addresses), log=log, connect=network.connect
+        "upload.example", 443, names=Names(*addresses, log=log), log=log, connect=network.connect
     )
     assert record == log.freeze()
     assert isinstance(stream, MemoryStream)
@@ -174,7 +179,7 @@ async def test_refused_by_all_can_be_told_apart() -> None:
 async def test_a_literal_is_dialled_without_a_lookup_and_named_once() -> None:
     log = DialLog()
     with pytest.raises(ConnectError) as caught:
-        await dial_tcp(V6, 443, resolver=Names(), log=log, connect=hosts(v6=REFUSING).connect)
+        await dial_tcp(V6, 443, names=Names(), log=log, connect=hosts(v6=REFUSING).connect)
     assert str(caught.value) == "cannot connect to [2001:db8::1]:443: connection refused"
     assert (log.dns_start, log.dns_end) == (None, None)
 
@@ -232,7 +237,7 @@ async def dial_securely(
     network: VirtualNetwork, log: DialLog, tls: TlsOptions
 ) -> tuple[LayerableStream, DialRecord]:
     return await dial_tcp(
-        V4, 443, resolver=Names(), tls=tls, alpn=ALPN, log=log, connect=network.connect
+        V4, 443, names=Names(), tls=tls, alpn=ALPN, log=log, connect=network.connect
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.peers.plain_names import PlainNames
 from trilane.transport.errors import Phase, ResolveError
 from trilane.transport.net.dial_log import DialLog
 from trilane.transport.net.resolve import SystemResolver, resolve_host
@@ -32,7 +33,7 @@ async def test_a_name_without_address_is_named_in_the_error(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_an_ip_literal_is_not_looked_up(host: str) -> None:
     log = DialLog()
-    assert await resolve_host((host, 443), _Refusing(), log, "tcp") == (host,)
+    assert await resolve_host((host, 443), PlainNames(_Refusing()), log, "tcp") == (host,)
     assert (log.dns_start, log.dns_end, log.attempts) == (None, None, [])
 
 
@@ -40,7 +41,7 @@ async def test_a_failed_lookup_is_a_failed_attempt_without_address() -> None:
     ticks = iter(range(100))
     log = DialLog(clock=lambda: next(ticks))
     with pytest.raises(ResolveError):
-        await resolve_host(("name.example", 443), _Refusing(), log, "tcp")
+        await resolve_host(("name.example", 443), PlainNames(_Refusing()), log, "tcp")
     (attempt,) = log.attempts
     assert (attempt.address, attempt.protocol) == (None, "tcp")
     assert (attempt.outcome, attempt.error) == (AttemptOutcome.FAILED, "no such name")

@@ -15,7 +15,7 @@ LAYERS = (
     ("api",),
     ("transport.engine",),
     ("transport.pool",),
-    ("transport.connector", "transport.quality_meter"),
+    ("transport.connector", "transport.doh_exchange", "transport.quality_meter"),
     ("transport.call", "transport.alt_svc_file", "transport.session_file", "transport.slots"),
     ("transport.origins",),
     ("transport.connections",),

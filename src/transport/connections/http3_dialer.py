@@ -25,7 +25,7 @@ from ..net.chain import ChainVerifier, chain_verifier
 from ..net.datagram import Address, DatagramSocket
 from ..net.dial_log import DialLog
 from ..net.dial_quic import Shaken, dial_quic
-from ..net.resolve import Resolver
+from ..net.resolve import Names
 from ..net.session_keys import session_key
 from ..pins import pin_problem
 from ..policy.addresses import is_allowed
@@ -43,17 +43,22 @@ from .quic_link import QuicLink, now_s
 class QuicDialer:
     """Makes the HTTP/3 connections of one client, and keeps its session tickets."""
 
-    def __init__(self, options: EngineOptions, resolver: Resolver, sessions: SessionStore) -> None:
+    def __init__(self, options: EngineOptions, sessions: SessionStore) -> None:
         self._tls = options.tls
         self._quic = options.quic
         self._limits = options.limits
         self._allow = options.allow_address
         self._sockets = options.sockets
-        self._resolver = resolver
         self._sessions = sessions
 
     async def dial(
-        self, origin: Origin, address: tuple[str, int], log: DialLog, *, early_data: bool = False
+        self,
+        origin: Origin,
+        address: tuple[str, int],
+        log: DialLog,
+        *,
+        names: Names,
+        early_data: bool = False,
     ) -> Http3Connection:
         """Connect, with a handshake for `origin`'s name wherever the server is.
 
@@ -61,6 +66,7 @@ class QuicDialer:
             origin: whom the certificate must be valid for.
             address: host and port to connect to (RFC 7838: may be another host's).
             log: takes the attempts and moments as they happen.
+            names: asked for the address of a name.
             early_data: whether the connection may be handed over before its handshake is complete,
                 when a ticket permits it.
 
@@ -80,7 +86,7 @@ class QuicDialer:
         attempts = _Handshakes(self, origin, resumption)
         link = await dial_quic(
             *address,
-            resolver=self._resolver,
+            names=names,
             allow=self._allow,
             options=self._sockets,
             handshake=attempts.shake_hands,

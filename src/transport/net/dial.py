@@ -13,7 +13,7 @@ from ..sessions import SessionSlot
 from .dial_log import DialLog
 from .race import AddressRace
 from .reasons import address_text, reason_of
-from .resolve import Resolver, resolve_host
+from .resolve import Names, resolve_host
 from .stream import LayerableStream
 from .tcp import connect_tcp
 from .tls import start_tls
@@ -27,10 +27,11 @@ async def dial_tcp(
     host: str,
     port: int,
     *,
-    resolver: Resolver,
+    names: Names,
     allow: AddressRule | None = None,
     tls: TlsOptions | None = None,
     alpn: tuple[str, ...] = (),
+    server_name: str | None = None,
     log: DialLog | None = None,
     sessions: SessionSlot | None = None,
     connect: Connector = connect_tcp,
@@ -43,10 +44,11 @@ async def dial_tcp(
     Args:
         host: name or IP literal (IPv6 without brackets).
         port: TCP port.
-        resolver: asked for the addresses of a name.
+        names: asked for the addresses of a name.
         allow: says which addresses may be dialled; None: all.
         tls: how to verify the peer; None for a cleartext connection.
         alpn: protocols to offer (RFC 7301), preferred first.
+        server_name: whom the certificate must be valid for, if not `host`.
         log: takes the attempts and moments as they happen; its clock tells the time.
         sessions: has a TLS session to resume, and takes new ones.
         connect: makes one connection; tests and virtual networks bring their own.
@@ -64,11 +66,11 @@ async def dial_tcp(
     log = log or DialLog()
     setup = None if tls is None else await tls_setup(tls, alpn)
     try:
-        addresses = await resolve_host((host, port), resolver, log, "tcp", allow)
+        addresses = await resolve_host((host, port), names, log, "tcp", allow)
         schedule = AttemptSchedule(addresses, attempt_delay_s)
         stream = await _connect_first((host, port), schedule, connect, log)
         if setup is not None:
-            stream = await _secure(stream, setup, host, log, sessions)
+            stream = await _secure(stream, setup, server_name or host, log, sessions)
         else:
             log.connect_end = log.tcp_connected
     except NetworkError as exc:

@@ -33,6 +33,8 @@ class DialLog:
     clock: Callable[[], Ns] = time.monotonic_ns
     dns_start: Ns | None = None
     dns_end: Ns | None = None
+    http_dns_start: Ns | None = None
+    http_dns_end: Ns | None = None
     connect_start: Ns | None = None
     tcp_connected: Ns | None = None
     tls_start: Ns | None = None
@@ -63,6 +65,13 @@ class DialLog:
             self.running.remove(note)
             self.attempts.append(_ended(note, self.clock()))
 
+    def looked_up(self, start: Ns | None, end: Ns | None, *, over_https: bool) -> None:
+        """Note when the name was looked up; None: it was not, or the end has not come."""
+        if over_https:
+            self.http_dns_start, self.http_dns_end = start, end
+        else:
+            self.dns_start, self.dns_end = start, end
+
     def unresolved(self, protocol: str, start: Ns, end: Ns, reason: str) -> None:
         """Note that there was no address to try."""
         note = AttemptNote(protocol, None, start, AttemptOutcome.FAILED, reason)
@@ -88,6 +97,8 @@ class DialLog:
         return DialRecord(
             dns_start=self.dns_start,
             dns_end=self.dns_end,
+            http_dns_start=self.http_dns_start,
+            http_dns_end=self.http_dns_end,
             connect_start=self.connect_start,
             tcp_connected=self.tcp_connected,
             tls_start=self.tls_start,

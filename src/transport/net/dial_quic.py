@@ -18,7 +18,7 @@ from .datagram import Address, DatagramSocket
 from .dial_log import DialLog
 from .race import AddressRace
 from .reasons import address_text, reason_of
-from .resolve import Resolver, resolve_host
+from .resolve import Names, resolve_host
 from .socket_options import DEFAULT_OPTIONS
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ async def dial_quic(
     host: str,
     port: int,
     *,
-    resolver: Resolver,
+    names: Names,
     allow: AddressRule | None = None,
     options: SocketOptions = DEFAULT_OPTIONS,
     handshake: Handshake[T],
@@ -60,7 +60,7 @@ async def dial_quic(
     Args:
         host: name or IP literal (IPv6 without brackets).
         port: UDP port.
-        resolver: asked for the addresses of a name.
+        names: asked for the addresses of a name.
         allow: says which addresses may be dialled; None: all.
         options: where sockets leave from, and how their packets are treated.
         handshake: makes a connection to one address.
@@ -89,7 +89,7 @@ async def dial_quic(
             return shaken
 
     try:
-        addresses = await resolve_host((host, port), resolver, log, "quic", allow)
+        addresses = await resolve_host((host, port), names, log, "quic", allow)
         schedule = AttemptSchedule(addresses, attempt_delay_s)
         race = AddressRace(schedule, attempt, lambda shaken: discard(shaken.connection))
         shaken = await race.run()

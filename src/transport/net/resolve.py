@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
@@ -10,9 +11,10 @@ import anyio.to_thread
 from anyio.lowlevel import RunVar
 
 from ..config import AddressRule
-from ..errors import AddressRefused, ResolveError
+from ..errors import AddressRefused, ResolveError, ResolveReason
 from ..hosts import is_ip_literal
 from ..policy.addresses import is_allowed
+from ..profile.moments import Ns
 from .dial_log import DialLog
 
 #: Lookups at once. They have their own limit: a name server that does not answer must not keep
@@ -21,11 +23,26 @@ _PARALLEL_LOOKUPS = 16
 _limiter = RunVar[anyio.CapacityLimiter]("trilane_lookup_limiter")
 
 
-class Resolver(Protocol):
-    """Finds the addresses of a name. It is not asked about IP literals."""
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The addresses of a name, and when somebody was asked for them."""
 
-    async def resolve(self, host: str) -> tuple[str, ...]:
-        """Return at least one IP address as text, preferred first.
+    addresses: tuple[str, ...]
+    start: Ns | None = None
+    """None when nobody had to be asked: the answer was known."""
+    end: Ns | None = None
+
+
+class Names(Protocol):
+    """Where the dials get addresses from; `net.names` has the real thing."""
+
+    @property
+    def over_https(self) -> bool:
+        """Whether names are looked up over HTTPS, not by the operating system."""
+        ...
+
+    async def look_up(self, host: str, port: int) -> Lookup:
+        """Find at least one address; not asked about IP literals.
 
         Raises:
             ResolveError: the name has no address, or it could not be found out.
@@ -46,7 +63,7 @@ class SystemResolver:
     """
 
     async def resolve(self, host: str) -> tuple[str, ...]:
-        """Ask `getaddrinfo` in a worker thread; see `Resolver.resolve`."""
+        """Ask `getaddrinfo` in a worker thread; see `config.Resolver`."""
         try:
             found = await anyio.to_thread.run_sync(
                 _lookup, host, abandon_on_cancel=True, limiter=_lookup_limiter()
@@ -56,15 +73,21 @@ class SystemResolver:
             raise ResolveError(f"cannot resolve {host!r}: {reason}") from exc
         except ValueError as exc:  # UnicodeError is one
             # The codec refuses empty labels and labels of more than 63 bytes.
-            raise ResolveError(f"cannot resolve {host!r}: not a valid host name: {exc}") from exc
+            raise ResolveError(
+                f"cannot resolve {host!r}: not a valid host name: {exc}",
+                reason=ResolveReason.INVALID_NAME,
+            ) from exc
         if not found:
-            raise ResolveError(f"cannot resolve {host!r}: the name has no address")
+            raise ResolveError(
+                f"cannot resolve {host!r}: the name has no address",
+                reason=ResolveReason.NO_ADDRESS,
+            )
         return found
 
 
 async def resolve_host(
     whom: tuple[str, int],
-    resolver: Resolver,
+    names: Names,
     log: DialLog,
     protocol: str,
     allow: AddressRule | None = None,
@@ -75,8 +98,8 @@ async def resolve_host(
 
     Args:
         whom: name or IP literal (IPv6 without brackets), and port.
-        resolver: asked for a name's addresses.
-        log: takes DNS_START and DNS_END; a name that does not resolve and an address that is
+        names: asked for a name's addresses.
+        log: takes the lookup's start and end; a name that does not resolve and an address that is
             refused are failed attempts.
         protocol: what the addresses are wanted for, for those attempts.
         allow: says which addresses may be dialled; None: all.
@@ -86,21 +109,25 @@ async def resolve_host(
         AddressRefused: it has, but none that may be dialled.
         UsageError: `allow` failed.
     """
-    host, _ = whom
-    found = (host,) if is_ip_literal(host) else await _look_up(host, resolver, log, protocol)
+    host, port = whom
+    found = (host,) if is_ip_literal(host) else await _look_up(host, port, names, log, protocol)
     return found if allow is None else _allowed(whom, found, log, protocol, allow)
 
 
-async def _look_up(host: str, resolver: Resolver, log: DialLog, protocol: str) -> tuple[str, ...]:
-    start = log.dns_start = log.clock()
+async def _look_up(
+    host: str, port: int, names: Names, log: DialLog, protocol: str
+) -> tuple[str, ...]:
+    start = log.clock()
+    log.looked_up(start, None, over_https=names.over_https)
     try:
-        found = await resolver.resolve(host)
+        found = await names.look_up(host, port)
     except ResolveError as exc:
-        log.dns_end = log.clock()
-        log.unresolved(protocol, start, log.dns_end, str(exc))
+        end = log.clock()
+        log.looked_up(start, end, over_https=names.over_https)
+        log.unresolved(protocol, start, end, str(exc))
         raise
-    log.dns_end = log.clock()
-    return found
+    log.looked_up(found.start, found.end, over_https=names.over_https)
+    return found.addresses
 
 
 def _allowed(

@@ -17,11 +17,13 @@ QUIC is left out of a race while it is known to be broken for the origin.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..config import HttpVersion, Preference
 from ..errors import ProtocolUnavailable
 from ..message import Origin
+from .services import Endpoint, Service
 
 #: Chromium starts TCP this many smoothed round trips after QUIC (net/http, kSRTTMultiplier).
 RTT_FACTOR = 1.5
@@ -87,6 +89,48 @@ def choose(preference: Preference, origin: Origin, knowledge: OriginKnowledge) -
         return Plan(reusable=frozenset({_H3, *alpn}), alpn=alpn)
     delay_s = _tcp_delay_s(knowledge.srtt_s)
     return Plan(reusable=frozenset({_H3}), alpn=alpn, quic=quic, tcp_delay_s=delay_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a connection is made to; each list is tried in order."""
+
+    quic: tuple[Endpoint, ...]
+    tcp: tuple[Endpoint, ...]
+
+
+def route(plan: Plan, origin: Origin, services: Sequence[Service]) -> Route:
+    """Where a plan leads with what HTTPS records say of the origin.
+
+    A service that speaks h3 counts like an advertised alternative; an advertised one comes first,
+    for the origin itself vouched for it (RFC 9460 §9.3). Records without h3 say that there is none:
+    QUIC is left out of the race, so that nobody waits for it. The origin's own host and port come
+    last in any case, except for QUIC in a race, which has TCP to fall back on (§3.1).
+    """
+    own = Endpoint(origin.host, origin.port)
+    tcp = [each for each in services if any(map(each.speaks, plan.alpn))] if plan.alpn else []
+    return Route(
+        quic=_quic_endpoints(plan, own, services),
+        tcp=_distinct(*tcp, own) if plan.alpn else (),
+    )
+
+
+def _quic_endpoints(plan: Plan, own: Endpoint, services: Sequence[Service]) -> tuple[Endpoint, ...]:
+    if plan.quic is None:
+        return ()
+    speaking = [each for each in services if each.speaks(_H3)]
+    last_resort = [own] if services and not plan.alpn else []
+    if plan.quic != own.address:
+        return _distinct(Endpoint(*plan.quic), *speaking, *last_resort)
+    return _distinct(*speaking, *(last_resort if services else [own]))
+
+
+def _distinct(*endpoints: Endpoint) -> tuple[Endpoint, ...]:
+    """Each address once."""
+    first: dict[tuple[str, int], Endpoint] = {}
+    for endpoint in endpoints:
+        first.setdefault(endpoint.address, endpoint)
+    return tuple(first.values())
 
 
 def _tcp_delay_s(srtt_s: float | None) -> float:

@@ -15,7 +15,8 @@ def order_violations(profile: Profile) -> list[str]:
     connection is complete, and an early response may start before the request ends.
     """
     early_data = profile.tls is not None and bool(profile.tls.early_data_accepted)
-    connecting = ["dns_start", "dns_end", "connect_start", "tcp_connected"]
+    connecting = ["dns_start", "dns_end", "http_dns_start", "http_dns_end"]
+    connecting += ["connect_start", "tcp_connected"]
     connecting += ["tls_start", "tls_end", "connect_end"]
     chains = [
         ["invoke_start", "queue_start", "queue_end", "fetch_start", *connecting],

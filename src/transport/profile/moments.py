@@ -24,6 +24,9 @@ class Moment(IntEnum):
     """The engine turned to this leg."""
     DNS_START = auto()
     DNS_END = auto()
+    HTTP_DNS_START = auto()
+    """DNS over HTTPS was asked."""
+    HTTP_DNS_END = auto()
     CONNECT_START = auto()
     """The winning attempt called connect (TCP) or sent its first datagram (QUIC)."""
     TCP_CONNECTED = auto()
@@ -82,6 +85,9 @@ class DialRecord:
     dns_start: Ns | None = None
     """None when no lookup was needed (IP literal) or an address was cached."""
     dns_end: Ns | None = None
+    http_dns_start: Ns | None = None
+    """The same of a lookup over HTTPS; only one of the two pairs is set."""
+    http_dns_end: Ns | None = None
     connect_start: Ns | None = None
     tcp_connected: Ns | None = None
     tls_start: Ns | None = None

@@ -49,6 +49,10 @@ class Profile:
     fetch_start: Ns | None
     dns_start: Ns | None
     dns_end: Ns | None
+    http_dns: bool
+    """Names are looked up over HTTPS, when one has to be."""
+    http_dns_start: Ns | None
+    http_dns_end: Ns | None
     connect_start: Ns | None
     tcp_connected: Ns | None
     tls_start: Ns | None
@@ -145,6 +149,9 @@ def fold(recorder: Recorder) -> Profile:
         fetch_start=times[Moment.FETCH_START],
         dns_start=times[Moment.DNS_START],
         dns_end=times[Moment.DNS_END],
+        http_dns=recorder.http_dns,
+        http_dns_start=times[Moment.HTTP_DNS_START],
+        http_dns_end=times[Moment.HTTP_DNS_END],
         connect_start=times[Moment.CONNECT_START],
         tcp_connected=times[Moment.TCP_CONNECTED],
         tls_start=times[Moment.TLS_START],

@@ -51,7 +51,16 @@ class Leg:
 class Recorder:
     """The record of one call: its own moments and its legs, oldest first."""
 
-    __slots__ = ("_clock", "failed", "invoke_start", "legs", "quality", "queue_end", "queue_start")
+    __slots__ = (
+        "_clock",
+        "failed",
+        "http_dns",
+        "invoke_start",
+        "legs",
+        "quality",
+        "queue_end",
+        "queue_start",
+    )
 
     def __init__(self, clock: Callable[[], Ns] = time.monotonic_ns) -> None:
         self._clock = clock
@@ -61,6 +70,8 @@ class Recorder:
         self.failed: Ns | None = None
         """When the call ended with an error."""
         self.legs: list[Leg] = []
+        self.http_dns = False
+        """Names are looked up over HTTPS, when one has to be."""
         self.quality: QualityEstimate | None = None
         """What was known of the network when the call ended."""
 
@@ -105,6 +116,8 @@ class Recorder:
         for moment, at in (
             (Moment.DNS_START, dial.dns_start),
             (Moment.DNS_END, dial.dns_end),
+            (Moment.HTTP_DNS_START, dial.http_dns_start),
+            (Moment.HTTP_DNS_END, dial.http_dns_end),
             (Moment.CONNECT_START, dial.connect_start),
             (Moment.TCP_CONNECTED, dial.tcp_connected),
             (Moment.TLS_START, dial.tls_start),

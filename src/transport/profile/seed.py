@@ -2,7 +2,8 @@
 
 Times are epoch milliseconds with microsecond fraction. 0 stands for "not reached"; a phase that a
 reused connection or a cache made unnecessary equals fetchStart; `SSLconnection*` is 0 on plain
-http; `redirect*` is 0 unless every hop stayed on the origin.
+http; `redirect*` is 0 unless every hop stayed on the origin; `httpDNS*` is there only when names
+are looked up over HTTPS.
 """
 
 from __future__ import annotations
@@ -29,8 +30,13 @@ def seed_view(profile: Profile) -> dict[str, object]:
         moment = otherwise if at is None else at
         return 0 if moment is None else profile.wall.epoch_ms(moment)
 
+    http_dns = {
+        "httpDNSDomainLookUpStart": ms(profile.http_dns_start, skipped),
+        "httpDNSDomainLookUpEnd": ms(profile.http_dns_end, skipped),
+    }
     return {
         "invokeStart": ms(profile.invoke_start),
+        **(http_dns if profile.http_dns else {}),
         "queueStart": ms(profile.queue_start),
         "queueEnd": ms(profile.queue_end),
         "redirectStart": ms(profile.redirect_start) if show_redirects else 0,

@@ -1,0 +1,91 @@
+"""Where names are looked up, as a client is told: `resolver` and `resolve`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+
+from ..transport.config import DnsOverHttps, NameOptions, Resolver
+from ..transport.errors import InvalidUrl, UsageError
+from ..transport.hosts import ascii_host, is_ip_literal
+from ..transport.message import parse_url
+
+ResolverInput = str | DnsOverHttps | Resolver | None
+"""The `https://` URL of a name server (RFC 8484), the same with its options, or an object with
+`async def resolve(self, host)`."""
+ResolveInput = Mapping[str, str | Iterable[str]] | None
+"""`host:port`, `host`, `*:port` or `*`, and IP addresses."""
+
+
+def name_options(resolver: ResolverInput, static: ResolveInput) -> NameOptions:
+    """What the options ask of the engine.
+
+    Raises:
+        UsageError: one has a value it cannot have, or needs a package that is not there.
+    """
+    return NameOptions(resolver=_resolver(resolver), static=_static(static or {}))
+
+
+def _resolver(given: object) -> DnsOverHttps | Resolver | None:
+    server = DnsOverHttps(given) if isinstance(given, str) else given
+    if isinstance(server, DnsOverHttps):
+        _check_server(server)
+        return server
+    if server is None:
+        return None
+    if not callable(getattr(server, "resolve", None)) or isinstance(server, type):
+        raise UsageError(
+            "resolver must be the https:// URL of a name server, a DnsOverHttps, or an object with "
+            f"`async def resolve(self, host)`, not {given!r}"
+        )
+    try:
+        hash(server)
+    except TypeError:
+        raise UsageError(f"resolver must be hashable: {given!r} is not") from None
+    return server  # type: ignore[return-value]  # just looked at
+
+
+def _check_server(server: DnsOverHttps) -> None:
+    try:
+        secure = parse_url(server.url.removesuffix("{?dns}")).origin.secure
+    except InvalidUrl as error:
+        raise UsageError(f"resolver: {error}") from None
+    if not secure:
+        raise UsageError(f"resolver {server.url!r} must start with https://")
+    if server.method not in ("POST", "GET"):
+        raise UsageError(f"the resolver's method is 'POST' or 'GET', not {server.method!r}")
+    if find_spec("dns") is None:
+        raise UsageError(
+            "names are looked up over HTTPS with dnspython, which is not installed: "
+            "pip install 'trilane[dns]'"
+        )
+
+
+def _static(given: object) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    if not isinstance(given, Mapping):
+        raise UsageError(f"resolve must map 'host:port' to IP addresses, not be {given!r}")
+    return tuple(sorted((_key(key), _addresses(key, value)) for key, value in given.items()))
+
+
+def _key(key: object) -> str:
+    host, colon, port = str(key).rpartition(":")
+    if not colon:
+        host, port = str(key), ""
+    try:
+        name = host if host == "*" else ascii_host(host)
+    except InvalidUrl as error:
+        raise UsageError(f"resolve {key!r}: {error}") from None
+    if not colon:
+        return name
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise UsageError(f"resolve {key!r} is neither 'host:port' nor 'host'")
+    return f"{name}:{int(port)}"
+
+
+def _addresses(key: object, value: object) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, str) else value
+    addresses = tuple(found) if isinstance(found, Iterable) else ()
+    plain = tuple(str(each).removeprefix("[").removesuffix("]") for each in addresses)
+    if not plain or not all(map(is_ip_literal, plain)):
+        raise UsageError(f"resolve {key!r} must have one IP address or more, not {value!r}")
+    return plain
