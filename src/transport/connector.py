@@ -150,7 +150,7 @@ class Connector:
         facts = ConnectionFacts(
             connection_id=next_connection_id(),
             version=version,
-            peer=stream.peer,
+            peer=None if self._uds is not None else stream.peer,
             local=stream.local,
             tls=stream.tls,
             dial=record,

@@ -72,6 +72,12 @@ class DialLog:
         else:
             self.dns_start, self.dns_end = start, end
 
+    def looking_since(self, *, over_https: bool) -> Ns | None:
+        """When a lookup began that has not ended."""
+        pair = (self.http_dns_start, self.http_dns_end)
+        start, end = pair if over_https else (self.dns_start, self.dns_end)
+        return start if end is None else None
+
     def unresolved(self, protocol: str, start: Ns, end: Ns, reason: str) -> None:
         """Note that there was no address to try."""
         note = AttemptNote(protocol, None, start, AttemptOutcome.FAILED, reason)

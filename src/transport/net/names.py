@@ -34,6 +34,9 @@ SYSTEM_TTL_S = 60.0
 RESOLUTION_DELAY_S = 0.05
 
 
+_LOOPBACK = ("::1", "127.0.0.1")
+
+
 class ResolverSource:
     """Asks the system's resolver, or one of the caller's."""
 
@@ -85,6 +88,9 @@ class NameService:
 
     def static(self, host: str, port: int) -> tuple[str, ...]:
         """The addresses the caller gave; empty when there are none."""
+        if self.source.over_https and (host == "localhost" or host.endswith(".localhost")):
+            # RFC 6761 §6.3: no name server has anything to say about it.
+            return _LOOPBACK
         keys = (f"{host}:{port}", host, f"*:{port}", "*")
         return next((self._static[key] for key in keys if key in self._static), ())
 

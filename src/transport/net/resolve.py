@@ -117,7 +117,7 @@ async def resolve_host(
 async def _look_up(
     host: str, port: int, names: Names, log: DialLog, protocol: str
 ) -> tuple[str, ...]:
-    start = log.clock()
+    start = log.looking_since(over_https=names.over_https) or log.clock()
     log.looked_up(start, None, over_https=names.over_https)
     try:
         found = await names.look_up(host, port)
