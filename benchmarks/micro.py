@@ -16,9 +16,13 @@ from trilane.transport.protocols.http2 import Http2Machine
 
 from .machine import machine
 from .measuring import Series
+from .micro_h3 import PACKETS_IN_TRAIN, TRAINS_IN_ACK, Acknowledgements, Trains
 from .receiver_process import Receiver
 from .report import Column, Report
 from .worker import Found
+
+_Block = tuple[Callable[[], object], int]
+"""What is called, and how many of what is named one call handles."""
 
 _HEAD = RequestHead(
     method="POST",
@@ -37,7 +41,7 @@ def micro(rounds: int) -> Report:
     nowhere = Receiver(tls="", plain="", ca="", compiler="none", pid=0)
     report = Report(
         command="micro",
-        settings={"what": "processor time of one call", "rounds": rounds},
+        settings={"what": "processor time of one of what is named", "rounds": rounds},
         machine=machine(nowhere),
         absent={},
         columns=[Column("ns", lambda found: found.cpu_s * 1e9, 0, is_main=True)],
@@ -46,16 +50,17 @@ def micro(rounds: int) -> Report:
     return report
 
 
-def _series(name: str, block: Callable[[], object], rounds: int) -> Series:
+def _series(name: str, block: _Block, rounds: int) -> Series:
     _time(block, 200)
     return Series(name, "cpu", [_time(block, 2000) for _ in range(rounds)])
 
 
-def _time(block: Callable[[], object], calls: int) -> Found:
+def _time(block: _Block, calls: int) -> Found:
+    call, units = block
     began = process_time_ns()
     for _ in range(calls):
-        block()
-    each_ns = (process_time_ns() - began) / calls
+        call()
+    each_ns = (process_time_ns() - began) / calls / units
     return Found(
         durations_ns=[round(each_ns)],
         elapsed_ns=round(each_ns),
@@ -64,15 +69,20 @@ def _time(block: Callable[[], object], calls: int) -> Found:
     )
 
 
-def _blocks() -> dict[str, Callable[[], object]]:
+def _blocks() -> dict[str, _Block]:
     recorder = Recorder()
     recorder.begin_leg("https://localhost/count")
     return {
-        "moment: mark": lambda: recorder.mark(Moment.REQUEST_END),
-        "profile: fold a record": lambda: fold(recorder),
-        "h1: request of 64 KiB, response": _H1Requests().once,
-        "h2: 64 KiB in DATA frames": _H2Upload().frames,
-        "h2: two WINDOW_UPDATEs": _H2Upload().updates,
+        "moment: mark": (lambda: recorder.mark(Moment.REQUEST_END), 1),
+        "profile: fold a record": (lambda: fold(recorder), 1),
+        "h1: request of 64 KiB, response": (_H1Requests().once, 1),
+        "h2: DATA frame of 16 KiB": (_H2Upload().frames, len(_TURN) // 2**14),
+        "h2: WINDOW_UPDATE": (_H2Upload().updates, 2),
+        "h3: packet of a train, built": (Trains().build, PACKETS_IN_TRAIN),
+        "h3: packet of a train, acknowledged": (
+            Acknowledgements().once,
+            PACKETS_IN_TRAIN * TRAINS_IN_ACK,
+        ),
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.packet import QuicPacketType
@@ -121,6 +123,36 @@ def test_time_without_use_is_no_time_to_have_grown_in() -> None:
             round_trip(window, window.congestion_window // SIZE, start + turn / 10)
 
     assert other.congestion_window <= one.congestion_window + 2 * SIZE
+
+
+@dataclass
+class Run:
+    sent_time: float
+    sent_bytes: int
+
+
+@pytest.mark.parametrize("name", ["cubic", "reno"])
+@pytest.mark.parametrize("threshold_packets", [None, 50, 120, 400])
+def test_packets_acknowledged_together_count_like_one_by_one(
+    name: str, threshold_packets: int | None
+) -> None:
+    one_by_one, together = controller(name), controller(name)
+    for window in (one_by_one, together):
+        window.congestion_window = 100 * SIZE
+        window.ssthresh = threshold_packets and threshold_packets * SIZE
+
+    for turn in range(3 if threshold_packets is None else 20):
+        now_s = 1.0 + turn / 20
+        round_trip(one_by_one, one_by_one.congestion_window // SIZE, now_s)
+        count = together.congestion_window // SIZE
+        for number in range(count):
+            together.on_packet_sent(packet=packet(number, now_s))
+        for left in range(count, 0, -40):
+            run = min(left, 40)
+            together.on_packets_acked(now=now_s + 0.05, count=run, sent=Run(now_s, run * SIZE))
+
+        assert together.bytes_in_flight == 0
+    assert together.congestion_window == pytest.approx(one_by_one.congestion_window, rel=0.02)
 
 
 def paced(rate_bytes_per_s: float, rtt_s: float) -> Pacer:
