@@ -91,7 +91,10 @@ class Http3Connection(MultiplexedConnection):
     async def exchange(self, exchange: Exchange) -> RawResponse:
         """Carry one request; only one that may be replayed goes ahead of the handshake."""
         if not exchange.early_data:
-            await self._proven.wait()
+            if not self._proven.is_set():
+                # Not asked otherwise: waiting for what has happened gives up a turn of the loop, in
+                # which an acknowledgement leaves alone that could go along with the request.
+                await self._proven.wait()
             exchange.recorder.leg.connection = self.facts
         return await super().exchange(exchange)
 

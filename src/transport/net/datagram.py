@@ -29,6 +29,7 @@ from ..config import SocketOptions
 from ..errors import ConnectError, ConnectionLost
 from .kernel_clock import SO_TIMESTAMPNS, ClockPair, stamp_of
 from .socket_options import DEFAULT_OPTIONS, bind_local, prepare
+from .standing_watch import StandingWatch, standing_watch
 
 Address = tuple[str, int]
 
@@ -188,6 +189,10 @@ class DatagramSocket:
         self._options = options
         self._segmentation = segmentation
         self._errors: list[PathError] = []
+        self._arrived: list[tuple[bytes, Address]] = []
+        """What was read while somebody waited, not handed out yet."""
+        self._watch: StandingWatch | None = None
+        self._watchable = True
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
         self._emptied_ns = 0
         """Whatever is still to be read arrived after this."""
@@ -268,11 +273,21 @@ class DatagramSocket:
         Raises:
             ConnectionLost: the socket was closed.
         """
-        try:
-            await anyio.wait_readable(self._socket)
-        except _CLOSED as exc:
-            raise ConnectionLost("the socket was closed") from exc
-        return self._receive_batch()
+        self._check_open()
+        if self._watch is None and self._watchable:
+            self._watch = standing_watch(self._socket, self._take_in)
+            self._watchable = self._watch is not None
+        if self._watch is None:
+            try:
+                await anyio.wait_readable(self._socket)
+            except _CLOSED as exc:
+                raise ConnectionLost("the socket was closed") from exc
+            return self._receive_batch()
+        if not self._arrived and not self._errors:
+            await self._watch.wait()
+            self._check_open()
+        arrived, self._arrived = self._arrived, []
+        return arrived
 
     def take_errors(self) -> list[PathError]:
         """What went wrong since the last call."""
@@ -304,6 +319,8 @@ class DatagramSocket:
     def close(self) -> None:
         """Close; idempotent. A task waiting in `send` or `receive` is woken."""
         if self._socket.fileno() >= 0:
+            if self._watch is not None:
+                self._watch.close()
             try:
                 anyio.notify_closing(self._socket)
             finally:
@@ -381,6 +398,15 @@ class DatagramSocket:
         raise ConnectionLost(f"cannot send to {address[0]}: {exc.strerror}") from exc
 
     # --- receiving ----------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._socket.fileno() < 0:
+            raise ConnectionLost("the socket was closed")
+
+    def _take_in(self) -> bool:
+        """Read for who waits; whether there is anything to be told."""
+        self._arrived = self._receive_batch()
+        return bool(self._arrived or self._errors)
 
     def _receive_batch(self) -> list[tuple[bytes, Address]]:
         received: list[tuple[bytes, Address]] = []

@@ -40,6 +40,11 @@ class BulkSender:
         self._turns.append(stream)
         return stream
 
+    @property
+    def idle(self) -> bool:
+        """Whether no stream is its business."""
+        return not self._streams
+
     @contextmanager
     def beside_aioquic(self) -> Iterator[None]:
         """Keep aioquic from sending what trains can carry."""

@@ -12,8 +12,7 @@ stream carries the body's bytes and nothing else (RFC 9114 §7.2.1 allows any le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -48,6 +47,7 @@ from .http3_frames import H3_NO_ERROR, H3_REQUEST_CANCELLED, data_frame_header
 from .http3_limits import note_limit
 from .http3_receiver import Http3Receiver
 from .http3_stream import RequestStream
+from .library_guard import LibraryGuard
 from .machine import Address, Datagram, StreamTotals
 from .path_mtu import PathMtu
 from .send_limits import LimitClock, LimitTimes
@@ -112,6 +112,7 @@ class Http3Machine:
         self.quic = CheckedConnection(configuration, check_certificate, on_ticket, on_token)
         self.round_trips = private.measure_round_trips(self.quic)
         private.pace(self.quic)
+        self._guard = LibraryGuard(self._library_failed)
         self.close_cause: CloseCause | None = None
         """Why the connection is over; None while it is not."""
         self.handshake_complete = False
@@ -303,8 +304,11 @@ class Http3Machine:
         with self._guarded():
             self._update_keys()
             self._leaving_packet = private.next_packet_number(self.quic)
-            with self._bulk.beside_aioquic():
+            if self._bulk.idle:
                 ready = private.datagrams_to_send(self.quic, now_s)
+            else:
+                with self._bulk.beside_aioquic():
+                    ready = private.datagrams_to_send(self.quic, now_s)
             ready += self._probe_path(now_s)
             note_limit(self._limits, self.quic, self._streams.values(), now_s)
         return [Datagram(data, address) for data, address in ready]
@@ -314,7 +318,7 @@ class Http3Machine:
 
         After `transmit`; None when there is nothing more to send now.
         """
-        if self._receiver is None or self._broken:
+        if self._receiver is None or self._broken or self._bulk.idle:
             return None
         train: Train | None = None
         with self._guarded():
@@ -571,11 +575,10 @@ class Http3Machine:
                 ConnectionTerminated(cause.reason, cause.error_code, cause.by_peer, cause.clean)
             )
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _guarded(self) -> LibraryGuard:
         """What the library raises in this block ends the connection and goes no further."""
-        try:
-            yield
-        except Exception as exc:  # noqa: BLE001  # a library's bug must end one connection only
-            self._broken = True
-            self._terminate(CloseCause(CloseKind.INTERNAL, f"aioquic failed: {exc!r}"))
+        return self._guard
+
+    def _library_failed(self, exc: Exception) -> None:
+        self._broken = True
+        self._terminate(CloseCause(CloseKind.INTERNAL, f"aioquic failed: {exc!r}"))
