@@ -54,6 +54,7 @@ class Job:
     body_bytes: int
     new_client: bool = True
     """On a connection of its own; else on the one of the job before, which must have ended."""
+    early_data: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,8 @@ class Plan:
     estimates: bool = False
     """Whether each client estimates the quality of this network, private as it is."""
     kernel_timestamps: bool = False
+    sessions: str | None = None
+    """File that gives one client's TLS sessions to the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,8 @@ class Observation:
     socket_reused: bool
     connection_id: int
     http_version: str
+    session_resumed: bool | None
+    early_data_accepted: bool | None
     rtt_ms: float | None
     acked_when_sent_bytes: int | None
     """Body bytes acknowledged when the system had just taken the last one."""
@@ -147,6 +152,7 @@ async def _one_client(plan: Plan, jobs: Sequence[Job], result: list[dict[str, ob
         timeout=plan.timeout_s,
         quality=quality if plan.estimates else None,
         kernel_timestamps=plan.kernel_timestamps,
+        sessions=plan.sessions,
     ) as client:
         for job in jobs:
             result.append(await _upload(client, job))  # noqa: PERF401 - what was done is kept
@@ -162,7 +168,12 @@ async def _upload(client: trilane.AsyncClient, job: Job) -> dict[str, object]:
     body = body_of(job.body_bytes)
     waited_before_ns = _waited_for_cpu_ns()
     response = await client.request(
-        "POST", job.url, content=body, protocol=job.protocol, on_progress=watch
+        "POST",
+        job.url,
+        content=body,
+        protocol=job.protocol,
+        on_progress=watch,
+        early_data=job.early_data,
     )
     waited_ns = _waited_for_cpu_ns() - waited_before_ns
     to_epoch = time.time_ns() - time.monotonic_ns()
@@ -181,6 +192,8 @@ async def _upload(client: trilane.AsyncClient, job: Job) -> dict[str, object]:
         "socket_reused": profile.socket_reused,
         "connection_id": profile.connection_id,
         "http_version": profile.http_version,
+        "session_resumed": profile.tls and profile.tls.session_resumed,
+        "early_data_accepted": profile.tls and profile.tls.early_data_accepted,
         "rtt_ms": profile.rtt_ms,
         "acked_when_sent_bytes": acked[0] if acked else None,
         "receipt": response.json(),
