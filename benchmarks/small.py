@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from .lanes import Lane
 from .machine import machine
 from .measuring import Series, installed, interleave, job_for
+from .peers import Peer
 from .receiver_process import receiver
 from .report import Column, Report
 from .statistics_of import cpu_us_per_upload, percentile_us, uploads_per_second
@@ -63,12 +64,27 @@ def cold(peers: list[str], lanes: list[Lane], rounds: int) -> list[Report]:
         Column("p99 µs", percentile_us(99), 0),
         Column("CPU µs", cpu_us_per_upload, 0),
     ]
-    work = Work("cold", "1 KiB by a new client", "cold", _COLD)
-    return [_measure(work, Among(peers, lanes, rounds), columns)]
+    secure: list[Lane] = [lane for lane in lanes if lane is not Lane.H1]
+    quic: list[Lane] = [lane for lane in lanes if lane is Lane.H3]
+    resuming = "1 KiB on a new connection that resumes a TLS session"
+    plans = (
+        (Work("cold", "1 KiB by a new client", "cold", _COLD), lanes),
+        (Work("resumed", resuming, "resumed", _COLD), secure),
+        (Work("early", "1 KiB ahead of the handshake (0-RTT)", "early", _COLD), quic),
+    )
+    return [_measure(work, Among(peers, where, rounds), columns) for work, where in plans if where]
+
+
+def _is_able(peer: Peer, kind: Kind) -> bool:
+    return kind not in {"resumed", "early"} or kind in peer.sessions
 
 
 def _measure(work: Work, among: Among, columns: list[Column]) -> Report:
     ready, absent = installed(among.peers)
+    for peer in ready:
+        if not _is_able(peer, work.kind):
+            absent[peer.name] = f"not able: {work.what}"
+    ready = [peer for peer in ready if peer.name not in absent]
     settings: dict[str, object] = asdict(work) | {"rounds": among.rounds}
     with receiver() as running:
         report = Report(work.command, settings, machine(running), absent, columns)

@@ -11,13 +11,19 @@ from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
 from typing import Literal
 
+import anyio
+
 from .lanes import Lane, Target
 from .peers import PEERS
 from .peers.client import AsyncClient, BlockingClient, Source
 
-Kind = Literal["bulk", "verify", "sequence", "crowd", "cold"]
+Kind = Literal["bulk", "verify", "sequence", "crowd", "cold", "resumed", "early"]
 """Bulk and sequence: on a warm connection; verify: to the receiver's parser; crowd: many at once;
-cold: by a new client each time."""
+cold: by a new client each time; resumed: on a new connection of the same client, with a session;
+early: the same ahead of the handshake."""
+
+#: Session tickets arrive after a response at the latest so long.
+_TICKET_S = 0.02
 
 #: The first upload on a connection opens it; the receiver need not keep what it says.
 _FIRST = b"\0" * 1024
@@ -74,6 +80,8 @@ def measure(client: AsyncClient | BlockingClient, job: Job) -> Found:
         return _crowd(client, job)
     if job.kind == "cold":
         return _cold(client, job)
+    if job.kind in {"resumed", "early"}:
+        return _again(client, job)
     path = "/parts" if job.kind == "verify" else "/count"
     if isinstance(client, AsyncClient):
         return client.run(lambda: _async_sequence(client, job, path))
@@ -137,6 +145,46 @@ async def _async_cold(client: AsyncClient, job: Job) -> Found:
         durations.append(time.perf_counter_ns() - began)
         await fresh.close()
     return meter.found(durations[1:], b"")
+
+
+def _again(client: AsyncClient | BlockingClient, job: Job) -> Found:
+    """Upload on a new connection each time, and see that the receiver knows the session."""
+    if isinstance(client, AsyncClient):
+        return client.run(lambda: _async_again(client, job))
+    durations: list[int] = []
+    client.upload("/count", _FIRST)
+    meter = _Meter()
+    for _ in range(job.uploads):
+        time.sleep(_TICKET_S)
+        client.drop_connections()
+        began = time.perf_counter_ns()
+        reply = client.upload("/count", job.source)
+        durations.append(time.perf_counter_ns() - began)
+        _require(client, reply)
+    found = meter.found(durations, b"")
+    client.close()
+    return found
+
+
+async def _async_again(client: AsyncClient, job: Job) -> Found:
+    durations: list[int] = []
+    await client.upload("/count", _FIRST)
+    client.early_data = job.kind == "early"
+    meter = _Meter()
+    for _ in range(job.uploads):
+        await anyio.sleep(_TICKET_S)
+        client.drop_connections()
+        began = time.perf_counter_ns()
+        reply = await client.upload("/count", job.source)
+        durations.append(time.perf_counter_ns() - began)
+        _require(client, reply)
+    return meter.found(durations, b"")
+
+
+def _require(client: AsyncClient | BlockingClient, reply: bytes) -> None:
+    """Over QUIC the receiver does not know, and the client has to tell."""
+    if not (client.resumed or json.loads(reply)["resumed"]):
+        raise RuntimeError("neither receiver nor client says that the session was resumed")
 
 
 class _Meter:

@@ -10,6 +10,7 @@ from ..lanes import Lane, Target
 from .client import AsyncClient, BlockingClient
 
 _ALL = frozenset(Lane)
+_RESUMED, _EARLY = frozenset({"resumed"}), frozenset({"resumed", "early"})
 _H1 = frozenset({Lane.H1, Lane.H1_TLS})
 
 #: What every ratio is to.
@@ -26,6 +27,8 @@ class Peer:
     lanes: frozenset[Lane]
     needs: tuple[str, ...]
     """Distributions it consists of."""
+    sessions: frozenset[str] = frozenset()
+    """What it can be told to do with TLS sessions: `resumed` on a new connection, `early` data."""
 
     def missing(self) -> list[str]:
         """Distributions that are not installed."""
@@ -46,10 +49,31 @@ class Peer:
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("libcurl", "pycurl_peer", "PycurlClient", _ALL, ("pycurl",)),
-        Peer("trilane", "trilane_peer", "AsyncioClient", _ALL, ("trilane", "aioquic", "h2")),
-        Peer("trilane-trio", "trilane_peer", "TrioClient", _ALL, ("trilane", "trio")),
-        Peer("trilane-uvloop", "trilane_peer", "UvloopClient", _ALL, ("trilane", "uvloop")),
+        Peer("libcurl", "pycurl_peer", "PycurlClient", _ALL, ("pycurl",), sessions=_RESUMED),
+        Peer(
+            "trilane",
+            "trilane_peer",
+            "AsyncioClient",
+            _ALL,
+            ("trilane", "aioquic", "h2"),
+            sessions=_EARLY,
+        ),
+        Peer(
+            "trilane-trio",
+            "trilane_peer",
+            "TrioClient",
+            _ALL,
+            ("trilane", "trio"),
+            sessions=_EARLY,
+        ),
+        Peer(
+            "trilane-uvloop",
+            "trilane_peer",
+            "UvloopClient",
+            _ALL,
+            ("trilane", "uvloop"),
+            sessions=_EARLY,
+        ),
         Peer("curl_cffi", "curl_cffi_peer", "CurlCffiClient", _ALL, ("curl_cffi",)),
         Peer("httpx", "httpx_peer", "HttpxClient", _H1 | {Lane.H2}, ("httpx", "h2")),
         Peer("aiohttp", "aiohttp_peer", "AiohttpClient", _H1, ("aiohttp",)),

@@ -25,9 +25,19 @@ class Client(ABC):
         """Get ready for a lane; connections are made by the first upload."""
         self.target = target
 
+    early_data = False
+    """Whether uploads go ahead of the handshake, where a session permits it."""
+    resumed = False
+    """Whether the last upload's connection resumed a session, and early data was accepted if it was
+    sent; as far as the client tells."""
+
     @abstractmethod
     def crowd(self, path: str, source: Source, uploads: int, at_once: int) -> list[int]:
         """Upload `uploads` times, `at_once` at a time; return the nanoseconds each took."""
+
+    def drop_connections(self) -> None:
+        """Have the next upload make a connection, with a session of the one before."""
+        raise NotImplementedError(f"{type(self).__name__} resumes no sessions here")
 
 
 class BlockingClient(Client):

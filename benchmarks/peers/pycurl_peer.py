@@ -34,6 +34,12 @@ class PycurlClient(BlockingClient):
         self._handle.perform()
         return require_ok(self._handle.getinfo(pycurl.RESPONSE_CODE), received.getvalue())
 
+    def drop_connections(self) -> None:
+        """See `Client.drop_connections`; a handle keeps its sessions."""
+        if self._handle is not None:
+            self._handle.setopt(pycurl.FRESH_CONNECT, 1)
+            self._handle.setopt(pycurl.FORBID_REUSE, 1)
+
     def close(self) -> None:
         """Close the connections."""
         if self._handle is not None:

@@ -36,8 +36,19 @@ class AsyncioClient(AsyncClient):
             source,
             filename="upload.bin",
             protocol=_PROTOCOLS[self.target.lane],
+            early_data=self.early_data,
         )
+        tls = response.profile.tls if response.profile is not None else None
+        if tls is not None:
+            self.resumed = tls.session_resumed and (
+                not self.early_data or bool(tls.early_data_accepted)
+            )
         return require_ok(response.status_code, response.content)
+
+    def drop_connections(self) -> None:
+        """See `Client.drop_connections`."""
+        for connection in self._client._engine.pool.connections:  # noqa: SLF001 - our own
+            connection.retire()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,7 +1,8 @@
 // Command receiver is what the benchmarks upload to: HTTP/1.1 and HTTP/2 (net/http) and HTTP/3
 // (quic-go) on one port number, and cleartext HTTP/1.1 on another. Nothing of it is trilane's.
 //
-//	POST /count   reads the body and says how many bytes it had
+//	POST /count   reads the body and says how many bytes it had, and over TCP whether the TLS session
+//	              was resumed (quic-go does not tell)
 //	POST /parts   parses multipart/form-data and says name, size and SHA-256 of each part
 //
 // It makes its own throw-away certificates, listens on loopback, prints one line of JSON that says
@@ -58,6 +59,7 @@ type part struct {
 type reply struct {
 	Protocol string `json:"protocol"`
 	Bytes    int64  `json:"bytes"`
+	Resumed  bool   `json:"resumed"`
 	Parts    []part `json:"parts,omitempty"`
 }
 
@@ -122,7 +124,8 @@ func listenBoth(host string) (net.Listener, net.PacketConn, error) {
 
 func count(w http.ResponseWriter, r *http.Request) {
 	read, err := drain(io.Discard, r.Body)
-	answer(w, reply{Protocol: r.Proto, Bytes: read}, err)
+	resumed := r.TLS != nil && r.TLS.DidResume
+	answer(w, reply{Protocol: r.Proto, Bytes: read, Resumed: resumed}, err)
 }
 
 func parts(w http.ResponseWriter, r *http.Request) {
