@@ -205,7 +205,7 @@ class Engine:
         expect_continue, newer_than = call.expect_continue, 0
         retries = 0
         while True:
-            leg = recorder.begin_leg(str(call.url), is_redirect=is_redirect and retries == 0)
+            leg = recorder.begin_leg(call.url.shown, is_redirect=is_redirect and retries == 0)
             leg.body_bytes = call.body.length if call.body is not None else None
             lease = await self._acquire(call, recorder, newer_than)
             early = call.early_data and _is_unproven(lease, leg)

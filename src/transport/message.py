@@ -16,7 +16,10 @@ HeaderInput = Mapping[str, str] | Iterable[tuple[str, str]]
 
 # RFC 9110 §5.6.2 token; §5.5 field-value without the obsolete line folding.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_FORBIDDEN_IN_VALUE = re.compile(r"[\x00\r\n]")
+# RFC 9110 §5.5: a recipient may take any control character for an end of line, or drop it.
+_FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+#: Fields whose values are credentials; `repr` leaves them out.
+_SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # What browsers leave alone in a path and query (WHATWG URL, path and query percent-encode sets).
 _URL_SAFE = "/%:@!$&'()*+,;=-._~?[]|^`{}\\\""
@@ -67,7 +70,8 @@ class Headers(Mapping[str, str]):
         return len({name.lower() for name, _ in self._fields})
 
     def __repr__(self) -> str:
-        return f"Headers({list(self._fields)!r})"
+        shown = [(name, "***" if is_secret(name) else v) for name, v in self._fields]
+        return f"Headers({shown!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headers) and self._fields == other._fields
@@ -76,19 +80,24 @@ class Headers(Mapping[str, str]):
         return hash(self._fields)
 
 
+def is_secret(name: str) -> bool:
+    """Whether the values of a field are credentials, which no message, log or export may show."""
+    return name.lower() in _SECRET
+
+
 def checked_headers(fields: HeaderInput) -> Headers:
     """Return the caller's header fields, or say which one HTTP cannot carry.
 
     Raises:
-        InvalidHeader: a name is not a token (RFC 9110 §5.1), or a value holds CR, LF or NUL, or
-            cannot be written in Latin-1.
+        InvalidHeader: a name is not a token (RFC 9110 §5.1), or a value holds a control
+            character other than a tab, or cannot be written in Latin-1.
     """
     headers = Headers(fields)
     for name, value in headers.fields:
         if not _TOKEN.fullmatch(name):
             raise InvalidHeader(f"header name {name!r} is not a token (RFC 9110 §5.1)")
         if _FORBIDDEN_IN_VALUE.search(value):
-            raise InvalidHeader(f"value of header {name!r} contains CR, LF or NUL")
+            raise InvalidHeader(f"value of header {name!r} contains a control character")
         try:
             value.encode("latin-1")
         except UnicodeEncodeError:
@@ -129,6 +138,12 @@ class Url:
     target: str
     """Path and query, percent-encoded, never empty (origin-form, RFC 9112 §3.2.1)."""
 
+    @property
+    def shown(self) -> str:
+        """For profiles, messages and logs: a query may hold a secret, as signed URLs do."""
+        path, mark, _ = self.target.partition("?")
+        return f"{self.origin}{path}?***" if mark else f"{self.origin}{path}"
+
     def __str__(self) -> str:
         return f"{self.origin}{self.target}"
 
@@ -148,7 +163,7 @@ def parse_url(text: str) -> Url:
 @lru_cache(maxsize=64)
 def _parsed(text: str) -> Url:
     stripped = text.strip(" ")
-    shown = _without_secrets(stripped)
+    shown = without_secrets(stripped)
     if re.search(r"[\x00-\x20\x7f\ud800-\udfff]", stripped):
         raise InvalidUrl(f"url {shown!r} contains a space, control character or surrogate")
     try:
@@ -177,8 +192,8 @@ def _parsed(text: str) -> Url:
     return Url(origin, target)
 
 
-def _without_secrets(text: str) -> str:
-    """A URL as messages show it: what stands before an `@` and after a `?` may be a secret."""
+def without_secrets(text: str) -> str:
+    """What may be a URL as messages show it: secrets may stand before an `@` and after a `?`."""
     before, mark, _ = text.partition("?")
     user, at, rest = before.rpartition("@")
     scheme, slashes, _ = user.partition("//")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urljoin
 
 from ..errors import InvalidUrl, RedirectError
-from ..message import Headers, ResponseHead, Url, parse_url
+from ..message import Headers, ResponseHead, Url, parse_url, without_secrets
 
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 #: Fetch: a fetch follows at most 20 redirects.
@@ -56,7 +56,7 @@ def _target(url: Url, location: str, *, may_leave_https: bool) -> Url:
     try:
         target = parse_url(urljoin(str(url), location))
     except InvalidUrl as exc:
-        raise RedirectError(f"redirect to {location!r}: {exc}") from exc
+        raise RedirectError(f"redirect to {without_secrets(location)!r}: {exc}") from exc
     if url.origin.secure and not (target.origin.secure or may_leave_https):
         raise RedirectError(
             f"redirect from https to {target.origin}: refused, it would go in clear"

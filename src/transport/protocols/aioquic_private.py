@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hmac import compare_digest
 from math import inf, nextafter
+from typing import cast
 
 from aioquic.h3.connection import H3Connection, H3Stream, MessageError, Setting
 from aioquic.h3.events import H3Event
@@ -24,6 +25,7 @@ from aioquic.quic.congestion.cubic import CubicCongestionControl
 from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import QuicConnection, QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
+from aioquic.quic.logger import QuicLoggerTrace
 from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.stream import QuicStream
@@ -31,6 +33,7 @@ from aioquic.tls import Epoch
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from .aioquic_paths import peer_parameters
+from .aioquic_qlog import DiscreetTrace
 from .aioquic_recovery import WatchedRecovery
 from .aioquic_trains import separate
 from .aioquic_window import Pacer, UsedWindow
@@ -188,6 +191,8 @@ class RequestOnlyH3Connection(H3Connection):
         self._max_field_section_bytes = max_field_section_bytes
         self._malformed: dict[int, str] = {}
         super().__init__(quic)
+        if self._quic_logger is not None:
+            self._quic_logger = cast("QuicLoggerTrace", DiscreetTrace(self._quic_logger))
 
     def raise_malformed(self, stream_id: int) -> None:
         """Say whether what was handed in last was in order.

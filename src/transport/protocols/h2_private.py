@@ -5,6 +5,8 @@ A canary test fails when a new h2 release moves any of it.
 
 from __future__ import annotations
 
+import logging
+
 from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.settings import SettingCodes, Settings
@@ -17,6 +19,11 @@ from hpack.hpack import encode_integer
 MAX_ENCODER_TABLE_BYTES = 4096
 #: Four zero bits for "without indexing", then entry 31 of the static table (RFC 7541 §5.1, A).
 _CONTENT_TYPE_LITERAL = b"\x0f\x10"
+# At DEBUG hpack writes down every field, cookies included: whoever turns on all logs of a program
+# does not mean that. A level somebody has chosen stays.
+if logging.getLogger("hpack").level == logging.NOTSET:
+    logging.getLogger("hpack").setLevel(logging.INFO)
+
 #: RFC 9113 §6.9.1.
 _MAX_WINDOW_BYTES = 2**31 - 1
 _MAY_RECEIVE = frozenset((StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL))
