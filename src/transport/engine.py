@@ -277,8 +277,8 @@ class Engine:
 
     def _learn(self, call: Call, leg: Leg, raw: RawResponse) -> None:
         origin = call.url.origin
-        alt_svc = raw.head.headers.get("alt-svc")
-        if alt_svc is not None and origin.secure:
+        alt_svc = raw.head.headers.get("alt-svc") if origin.secure else None
+        if alt_svc is not None:
             self._memory.saw_alt_svc(origin, alt_svc)
         if leg.sample is not None and leg.sample.rtt_ms is not None:
             self._memory.saw_rtt(origin, leg.sample.rtt_ms)

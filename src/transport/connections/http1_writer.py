@@ -233,7 +233,8 @@ class RequestWriter:
         ledger = self._request.ledger
         if self._tracks_acks:
             ledger.wrote(stream.wire.sent_bytes, body_sent, end=end)
-        acked_bytes = ledger.acked_body_bytes if self._look() else None
+        # After the end it is asked before the response is waited for.
+        acked_bytes = ledger.acked_body_bytes if not end and self._look() else None
         times = stream.write_started_ns, stream.write_ended_ns
         self._request.took(body_sent, *times, end=end, acked_bytes=acked_bytes)
         if acked_bytes is not None:

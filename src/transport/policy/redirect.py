@@ -36,8 +36,10 @@ def redirection(
     Raises:
         RedirectError: the target is no http(s) URL, or leaves https for http without being allowed.
     """
+    if head.status not in REDIRECT_STATUSES:
+        return None
     location = head.headers.get("location")
-    if head.status not in REDIRECT_STATUSES or location is None:
+    if location is None:
         return None
     target = _target(url, location, may_leave_https=may_leave_https)
     keeps_body = not _becomes_get(method, head.status)

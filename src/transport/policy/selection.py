@@ -66,19 +66,22 @@ class Plan:
         return self.quic is not None or _H2 in self.alpn
 
 
+_PLANS_OF_ONE = {each: Plan(reusable=frozenset({each}), alpn=(each,)) for each in (_H1, _H2)}
+
+
 def choose(preference: Preference, origin: Origin, knowledge: OriginKnowledge) -> Plan:
     """Decide how a request reaches its origin.
 
     Raises:
         ProtocolUnavailable: HTTP/3 was demanded for an http:// URL.
     """
+    if preference.exactly in _PLANS_OF_ONE:
+        return _PLANS_OF_ONE[preference.exactly]
     quic = knowledge.alternative or (origin.host, origin.port)
     if preference.exactly is _H3:
         if not origin.secure:
             raise ProtocolUnavailable(f"{origin} cannot speak HTTP/3: it needs an https:// URL")
         return Plan(reusable=frozenset({_H3}), quic=quic)
-    if preference.exactly is not None:
-        return Plan(reusable=frozenset({preference.exactly}), alpn=(preference.exactly,))
     if not origin.secure:
         return Plan(reusable=frozenset({_H1}), alpn=(_H1,))
     alpn = (_H2, _H1) if preference.http2 else (_H1,)
