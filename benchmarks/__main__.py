@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser, Namespace
 
 from .lanes import Lane
@@ -14,6 +15,15 @@ from .small import cold, small
 
 def main() -> None:
     """Measure what was asked for, print it, and keep it if told to."""
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ):
+        os.environ.pop(name, None)  # every peer would obey, and nothing be measured
     chosen = parser().parse_args()
     for report in _run(chosen):
         print(f"\n{report.command}: {report.settings['what']}\n\n{report.table()}")

@@ -16,8 +16,10 @@ from tests.peers.started import started
 # Helpers that assert explain themselves as tests do.
 pytest.register_assert_rewrite("tests.interop.profile_checks", "tests.peers.leaks")
 
-# Variables that redirect certificate trust would make comparisons lie.
-for _name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+# Variables that redirect certificate trust, or the traffic, would make comparisons lie.
+_TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+for _name in (*_TRUST, *_PROXIES, *(name.lower() for name in _PROXIES)):
     os.environ.pop(_name, None)
 
 

@@ -14,6 +14,7 @@ from ..transport.config import (
     HttpVersion,
     Limits,
     Preference,
+    ProxyOptions,
     QualityOptions,
     QualityScope,
     QuicOptions,
@@ -25,6 +26,7 @@ from ..transport.config import (
 from ..transport.errors import UsageError
 from ..transport.pins import read_pins
 from .name_options import ResolveInput, ResolverInput, name_options
+from .proxy_input import proxy_options
 from .quiet import refuse_coroutines
 from .socket_input import SocketInput, socket_options
 
@@ -72,7 +74,11 @@ class ConnectOptions(SocketInput, total=False):
     """Addresses that are not looked up: `{"host:port": ["192.0.2.1", ...]}`, as curl's `--resolve`;
     also `host`, `*:port` and `*`."""
     proxy: str | None
-    """None; proxies are not supported yet."""
+    """URL of a proxy for every host: `http://`, `https://` (TLS to the proxy), `socks5://` or
+    `socks5h://` (the proxy resolves names), with `user:password@` if it wants them. None (default):
+    what `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say. `""`: no proxy."""
+    no_proxy: str | None
+    """Hosts that are reached directly, written as in `NO_PROXY`, which it replaces."""
     limits: Limits | None
     """Bounds on connections and responses."""
     quic: QuicOptions | None
@@ -88,7 +94,8 @@ class ConnectOptions(SocketInput, total=False):
     It is asked about literals, the addresses of names, redirects and alternative services, over TCP
     and QUIC. Default None: any address will do."""
     trust_env: bool
-    """Whether `SSLKEYLOGFILE` and `QLOGDIR` are honoured; default True."""
+    """Whether `SSLKEYLOGFILE`, `QLOGDIR` and the variables for proxies are honoured; default
+    True."""
 
 
 class ClientOptions(ConnectOptions, total=False):
@@ -104,7 +111,6 @@ def engine_options(given: ConnectOptions) -> EngineOptions:
     Raises:
         UsageError: one has a value it cannot have.
     """
-    refuse_proxy(given.get("proxy"))
     trust_env = given.get("trust_env", True)
     return EngineOptions(
         tls=tls_options(given, trust_env=trust_env),
@@ -113,10 +119,20 @@ def engine_options(given: ConnectOptions) -> EngineOptions:
         quality=quality_options(given.get("quality")),
         sessions_path=_path(given.get("sessions")),
         names=name_options(given.get("resolver"), given.get("resolve")),
+        proxies=_proxies(given, trust_env=trust_env),
         kernel_timestamps=given.get("kernel_timestamps", False),
         sockets=socket_options(given),
         allow_address=address_rule(given.get("allow_address")),
     )
+
+
+def _proxies(given: ConnectOptions, *, trust_env: bool) -> ProxyOptions:
+    if given.get("uds") is not None:
+        if given.get("proxy"):
+            raise UsageError("uds and proxy: a Unix socket is not reached through a proxy")
+        return ProxyOptions()
+    environment = os.environ if trust_env else None
+    return proxy_options(given.get("proxy"), given.get("no_proxy"), environment)
 
 
 def default_preference(given: ConnectOptions) -> Preference:
@@ -218,12 +234,6 @@ def preference_of(protocol: ProtocolInput, default: Preference) -> Preference:
     except ValueError:
         known = ", ".join(repr(str(name)) for name in ("auto", *HttpVersion))
         raise UsageError(f"protocol {protocol!r} is none of {known}") from None
-
-
-def refuse_proxy(proxy: object) -> None:
-    """Say that proxies are not supported, rather than go around one unasked."""
-    if proxy is not None:
-        raise UsageError("proxy is not supported yet: pass None to connect directly")
 
 
 def _certificate(cert: CertInput | None) -> tuple[str | None, str | None, str | None]:

@@ -69,6 +69,8 @@ ROWS: MappingProxyType[type, Row] = MappingProxyType(
         errors.ResolveError: _component(-105, "ERR_NAME_NOT_RESOLVED"),
         errors.AddressRefused: _component(-20, "ERR_BLOCKED_BY_CLIENT"),
         errors.ConnectError: _component(-104, "ERR_CONNECTION_FAILED"),
+        errors.ProxyError: _component(-130, "ERR_PROXY_CONNECTION_FAILED"),
+        errors.ProxyAuthenticationError: _component(-127, "ERR_PROXY_AUTH_REQUESTED"),
         errors.TlsError: _component(-107, "ERR_SSL_PROTOCOL_ERROR"),
         errors.CertificateError: _component(-207, "ERR_CERT_INVALID"),
         errors.ConnectionLost: _component(-101, "ERR_CONNECTION_RESET"),

@@ -31,13 +31,12 @@ def uploadFile(  # noqa: N802 - the seed's name
             - `timeout`: milliseconds for everything, default 60000.
             - `enableProfile` (default True), `enableHttp2`, `enableQuic` (default False).
             - `success(res)`, `fail(error)`, `complete(either)`.
-            - `verify`, `cert`, `protocol`: as for `AsyncClient`.
+            - `verify`, `cert`, `proxy`, `protocol`: as for `AsyncClient`.
             - `fileName`, `fileType`: file name and content type of the file's part.
             - `dialect`: `wx` (default), `mpx` or `alipay`.
             - `useHighPerformanceMode` (default True): whether bulk senders may carry the body.
             - `resolver`, `resolve`: as for `AsyncClient`; `enableHttpDNS`: whether a `resolver`
               that is the URL of a name server is used (default True).
-            - `proxy`: not supported yet.
 
     Raises:
         UsageError: an unknown option or dialect, or a callback that cannot be called. Every other

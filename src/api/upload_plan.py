@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
 from types import MappingProxyType
@@ -101,7 +101,8 @@ class UploadPlan:
     url: str
     file: str | os.PathLike[str]
     options: UploadOptions
-    connect: ConnectOptions
+    connect: ConnectOptions = field(repr=False)
+    """Its `proxy` may hold a password."""
 
 
 def check_keys(given: Iterable[str], known: Iterable[str]) -> None:

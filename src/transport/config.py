@@ -121,6 +121,52 @@ class QuicOptions:
     """Folder for qlog files; the `QLOGDIR` variable sets it."""
 
 
+class ProxyScheme(StrEnum):
+    """How a proxy is spoken to."""
+
+    HTTP = "http"
+    HTTPS = "https"
+    """HTTP inside TLS to the proxy."""
+    SOCKS5 = "socks5"
+    """RFC 1928; names are resolved on this host."""
+    SOCKS5H = "socks5h"
+    """The same; names are resolved by the proxy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyServer:
+    """A proxy. Its text and its repr leave the credentials out."""
+
+    scheme: ProxyScheme
+    host: str
+    """Name or IP literal (IPv6 without brackets)."""
+    port: int
+    user: str | None = field(default=None, repr=False)
+    """None: without credentials."""
+    password: str = field(default="", repr=False)
+
+    @property
+    def is_socks(self) -> bool:
+        """Whether it relays anything; the others speak HTTP."""
+        return self.scheme in {ProxyScheme.SOCKS5, ProxyScheme.SOCKS5H}
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyOptions:
+    """Which origins are reached through which proxy; see `policy.routes`."""
+
+    for_http: ProxyServer | None = None
+    """For http:// origins; None: directly."""
+    for_https: ProxyServer | None = None
+    """For https:// origins, HTTP/3 included; None: directly."""
+    no_proxy: str = ""
+    """Hosts that are reached directly, as the `NO_PROXY` variable writes them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SocketOptions:
     """Where sockets leave from, and how their packets are treated; see `ConnectOptions`."""
@@ -204,6 +250,7 @@ class EngineOptions:
     quic: QuicOptions = field(default_factory=QuicOptions)
     quality: QualityOptions = field(default_factory=QualityOptions)
     names: NameOptions = field(default_factory=NameOptions)
+    proxies: ProxyOptions = field(default_factory=ProxyOptions)
     kernel_timestamps: bool = False
     """Whether the kernel notes when a request's ends left and arrived (TCP on Linux)."""
     sessions_path: Path | None = None

@@ -16,11 +16,12 @@ from functools import partial
 import anyio
 from anyio.abc import TaskGroup
 
-from .config import EngineOptions, HttpVersion, TlsOptions
+from .config import EngineOptions, HttpVersion, Preference, ProxyScheme, TlsOptions
 from .connections.connection import Connection, next_connection_id
 from .connections.http1 import Http1Connection
 from .connections.http2 import Http2Connection
 from .connections.http3_dialer import QuicDialer
+from .connections.proxy_dialer import ProxyDialer
 from .errors import ConnectError, NetworkError, ProtocolUnavailable, TransportError
 from .message import Origin
 from .net.dial import dial_tcp
@@ -31,6 +32,7 @@ from .net.stream import ByteStream
 from .net.tcp import connect_tcp
 from .net.unix import dial_unix
 from .origins import OriginMemory
+from .policy.routes import Route, route_to
 from .policy.selection import Plan, route
 from .policy.services import Endpoint
 from .profile.moments import Attempt, ConnectionFacts, DialRecord
@@ -47,6 +49,7 @@ class _Aim:
     """What a connection is made for."""
 
     origin: Origin
+    route: Route
     plan: Plan
     names: DialNames
     early_data: bool
@@ -93,17 +96,26 @@ class Connector:
         self._allow = options.allow_address
         self._names = names
         self._sessions = sessions
-        self._quic = QuicDialer(options, sessions)
-        self.on_late_connection: Callable[[Origin, Connection], None] = lambda _o, _c: None
+        self._proxy_options = options.proxies
+        self._proxies = ProxyDialer(options, self._connect_socket)
+        self._quic = QuicDialer(options, sessions, self._proxies)
+        self.on_late_connection: Callable[[Route, Connection], None] = lambda _r, _c: None
         """Called with a QUIC connection that came up after its race was over."""
 
+    def route_to(self, origin: Origin, preference: Preference) -> Route:
+        """The way a request reaches its origin."""
+        # A proxy that forwards resolves names: it would connect to addresses nobody has vetted.
+        may_forward = self._allow is None
+        return route_to(origin, preference, self._proxy_options, may_forward=may_forward)
+
     async def connect(
-        self, origin: Origin, plan: Plan, log: DialLog, *, early_data: bool = False
+        self, origin: Origin, over: Route, plan: Plan, log: DialLog, *, early_data: bool = False
     ) -> Connection:
         """Make a connection as the plan says; `log` shows what happened, whatever the end.
 
         Args:
             origin: whom to connect to.
+            over: the way to it.
             plan: over which protocols, in which order.
             log: takes attempts and moments as they happen.
             early_data: a QUIC connection may be returned before its handshake is complete.
@@ -113,7 +125,7 @@ class Connector:
             ProtocolUnavailable: the origin was reached, but does not speak what was asked for.
         """
         names = self._names.begin()
-        aim = _Aim(origin, plan, names, early_data)
+        aim = _Aim(origin, over, plan, names, early_data)
         try:
             return await self._connect(aim, log)
         except ConnectError:
@@ -121,8 +133,7 @@ class Connector:
             raise
 
     async def _connect(self, aim: _Aim, log: DialLog) -> Connection:
-        # A Unix socket is where it is, whatever the name says.
-        services = () if self._uds is not None else await aim.names.services(aim.origin, log)
+        services = await aim.names.services(aim.origin, log) if self._asks_for_services(aim) else ()
         way = route(aim.plan, aim.origin, services)
         if not way.quic:
             return await self._connect_tcp(aim, way.tcp, log)
@@ -131,6 +142,11 @@ class Connector:
             self._memory.quic_worked(aim.origin)
             return connection
         return await self._race(_QuicTry(aim, way.quic), way.tcp, log)
+
+    def _asks_for_services(self, aim: _Aim) -> bool:
+        """Whether names are looked up here: not for a Unix socket, nor where a proxy does it."""
+        proxy = aim.route.proxy
+        return self._uds is None and (proxy is None or proxy.scheme is ProxyScheme.SOCKS5)
 
     async def _connect_tcp(
         self, aim: _Aim, endpoints: Sequence[Endpoint], log: DialLog
@@ -157,7 +173,8 @@ class Connector:
         )
         if version is HttpVersion.HTTP2:
             return Http2Connection(stream, facts, self._limits)
-        return Http1Connection(stream, facts, self._limits)
+        forwarder = aim.route.proxy if aim.route.origin is None else None
+        return Http1Connection(stream, facts, self._limits, forwarder)
 
     async def _dial(
         self,
@@ -170,6 +187,19 @@ class Connector:
         origin = aim.origin
         if self._uds is not None:
             return await dial_unix(self._uds, origin.host, tls=tls, alpn=alpn, log=log)
+        sessions = None if tls is None else self._sessions_of(origin, tls, alpn)
+        proxy = aim.route.proxy
+        if proxy is not None:
+            return await self._proxies.dial(
+                origin,
+                endpoint.address,
+                proxy,
+                tunnelled=aim.route.origin is not None,
+                alpn=alpn,
+                names=aim.names,
+                log=log,
+                sessions=sessions,
+            )
         return await dial_tcp(
             *endpoint.address,
             names=aim.names,
@@ -178,7 +208,7 @@ class Connector:
             alpn=alpn,
             server_name=origin.host,
             log=log,
-            sessions=None if tls is None else self._sessions_of(origin, tls, alpn),
+            sessions=sessions,
             connect=self._connect_socket,
         )
 
@@ -193,7 +223,12 @@ class Connector:
     async def _dial_quic(self, aim: _Aim, endpoint: Endpoint, log: DialLog) -> Connection:
         origin, address = aim.origin, endpoint.address
         connection = await self._quic.dial(
-            origin, address, log, names=aim.names, early_data=aim.early_data
+            origin,
+            address,
+            log,
+            names=aim.names,
+            early_data=aim.early_data,
+            proxy=aim.route.proxy,
         )
         if address == aim.plan.quic and address != (origin.host, origin.port):
             connection.facts = replace(connection.facts, alternative=address)
@@ -262,7 +297,7 @@ class Connector:
             self._memory.quic_worked(quic.aim.origin)
             quic.on_success()
             if quic.lost:
-                self.on_late_connection(quic.aim.origin, quic.connection)
+                self.on_late_connection(quic.aim.route, quic.connection)
         quic.done.set()
 
 

@@ -32,6 +32,7 @@ def server_options(options: EngineOptions) -> EngineOptions:
         quic=options.quic,
         limits=Limits(parallel_requests=100, response_body_bytes=_LARGEST_BYTES),
         quality=options.quality,
+        proxies=options.proxies,
         sockets=replace(options.sockets, uds=None),
         names=NameOptions(static=options.names.static),
     )

@@ -280,7 +280,9 @@ class Engine:
         alt_svc = raw.head.headers.get("alt-svc") if origin.secure else None
         if alt_svc is not None:
             self._memory.saw_alt_svc(origin, alt_svc)
-        if leg.sample is not None and leg.sample.rtt_ms is not None:
+        # Over TCP, a proxy's round trip is not the origin's.
+        whole_way = leg.proxy is None or leg.carried_by_quic
+        if whole_way and leg.sample is not None and leg.sample.rtt_ms is not None:
             self._memory.saw_rtt(origin, leg.sample.rtt_ms)
 
 

@@ -15,6 +15,8 @@ Families say who must act::
     │   ├── ResolveError              the name has no address
     │   ├── AddressRefused            `allow_address` permits no address of the host
     │   ├── ConnectError              no address could be connected to
+    │   │   └── ProxyError            the proxy cannot be reached, or refused
+    │   │       └── ProxyAuthenticationError  it wants other credentials
     │   ├── TlsError                  the TLS handshake failed
     │   │   └── CertificateError      the peer's certificate was refused
     │   └── ConnectionLost            an established connection broke
@@ -201,6 +203,28 @@ class ConnectError(NetworkError):
 
     default_phase = Phase.CONNECT
     refused: bool = False
+
+
+class ProxyError(ConnectError):
+    """The proxy cannot be reached, broke its protocol, or refused to connect to the host.
+
+    Attributes:
+        proxy: the proxy's URL, without credentials.
+        status: the HTTP status it refused with.
+        reply: the SOCKS5 reply code it refused with (RFC 1928 §6).
+    """
+
+    def __init__(
+        self, message: str, *, proxy: str, status: int | None = None, reply: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.proxy = proxy
+        self.status = status
+        self.reply = reply
+
+
+class ProxyAuthenticationError(ProxyError):
+    """The proxy wants a user name and password, or others than it was given."""
 
 
 class TlsError(NetworkError):

@@ -32,6 +32,7 @@ from .policy.pool import (
     next_in_line,
     preferred,
 )
+from .policy.routes import Route
 from .policy.selection import Plan, choose
 from .profile.moments import DialRecord
 
@@ -57,7 +58,7 @@ class DialFailed(Exception):
 @dataclass(slots=True)
 class _Pooled:
     connection: Connection
-    origin: Origin
+    route: Route
     offered: frozenset[HttpVersion]
     leases: int = 0
     used: bool = False
@@ -85,6 +86,7 @@ class _Pooled:
 class _Waiter:
     ticket: int
     origin: Origin
+    route: Route
     preference: Preference
     newer_than: int
     connect_s: float | None
@@ -152,13 +154,14 @@ class Pool:
         """
         if self._closed:
             raise ClientClosed("the client is closed")
-        plan = choose(preference, origin, self._memory.knowledge(origin))
+        route = self._connector.route_to(origin, preference)
+        plan = choose(preference, origin, self._memory.knowledge(origin), route.proxy)
         ticket = next(self._tickets)
-        view = WaiterView(ticket=ticket, origin=origin, plan=plan, newer_than=newer_than)
+        view = WaiterView(ticket=ticket, route=route, plan=plan, newer_than=newer_than)
         at_hand = self._take_at_hand(view)
         if at_hand is not None:
             return at_hand
-        waiter = _Waiter(ticket, origin, preference, newer_than, connect_s, early_data)
+        waiter = _Waiter(ticket, origin, route, preference, newer_than, connect_s, early_data)
         self._waiters[ticket] = waiter
         try:
             self._settle()
@@ -190,9 +193,9 @@ class Pool:
         ):
             self._settle()
 
-    def add(self, origin: Origin, connection: Connection) -> None:
+    def add(self, route: Route, connection: Connection) -> None:
         """Take in a connection that came up without anybody waiting for it any more."""
-        self._adopt(origin, connection, frozenset({connection.version}))
+        self._adopt(route, connection, frozenset({connection.version}))
         self._settle()
 
     def newest_connection_id(self) -> int:
@@ -267,27 +270,28 @@ class Pool:
             return
         waiting = self._waiting()
         views = [self._waiter_view(w) for w in waiting]
-        dials = [DialView(origin=d.waiter.origin, plan=d.plan) for d in self._dials]
-        origins = {w.origin for w in waiting}
-        pooled = [self._connection_view(p, origins) for p in self._connections.values()]
+        dials = [DialView(route=d.waiter.route, plan=d.plan) for d in self._dials]
+        routes = {w.route for w in waiting}
+        pooled = [self._connection_view(p, routes) for p in self._connections.values()]
         for action in decide(pooled, dials, views, self._limits, self._clock_s()):
             self._carry_out(action)
 
     def _waiter_view(self, waiter: _Waiter) -> WaiterView:
         return WaiterView(
             ticket=waiter.ticket,
-            origin=waiter.origin,
+            route=waiter.route,
             plan=self._plan(waiter),
             newer_than=waiter.newer_than,
         )
 
     def _plan(self, waiter: _Waiter) -> Plan:
-        return choose(waiter.preference, waiter.origin, self._memory.knowledge(waiter.origin))
+        knowledge = self._memory.knowledge(waiter.origin)
+        return choose(waiter.preference, waiter.origin, knowledge, waiter.route.proxy)
 
-    def _connection_view(self, pooled: _Pooled, wanted: set[Origin]) -> ConnectionView:
+    def _connection_view(self, pooled: _Pooled, wanted: set[Route]) -> ConnectionView:
         connection = pooled.connection
         usable = connection.state is ConnectionState.OPEN
-        if usable and pooled.needs_look and pooled.origin in wanted:
+        if usable and pooled.needs_look and pooled.route in wanted:
             usable = connection.is_alive()
         return self._view(pooled, usable=usable)
 
@@ -295,7 +299,7 @@ class Pool:
         connection = pooled.connection
         return ConnectionView(
             connection_id=connection.facts.connection_id,
-            origin=pooled.origin,
+            route=pooled.route,
             version=connection.version,
             offered=pooled.offered,
             free=pooled.room if usable else 0,
@@ -320,10 +324,8 @@ class Pool:
                 pooled = self._connections.pop(action.connection_id)
                 pooled.connection.retire()
 
-    def _adopt(
-        self, origin: Origin, connection: Connection, offered: frozenset[HttpVersion]
-    ) -> None:
-        pooled = _Pooled(connection, origin, offered, idle_since_s=self._clock_s())
+    def _adopt(self, route: Route, connection: Connection, offered: frozenset[HttpVersion]) -> None:
+        pooled = _Pooled(connection, route, offered, idle_since_s=self._clock_s())
         self._connections[connection.facts.connection_id] = pooled
         connection.on_room = self._settle
         self._tasks.start_soon(self._run, connection)
@@ -336,7 +338,7 @@ class Pool:
             return True
         return (
             dialling.plan.may_multiplex
-            and waiter.origin == dialling.waiter.origin
+            and waiter.route == dialling.waiter.route
             and self._plan(waiter) == dialling.plan
         )
 
@@ -355,7 +357,11 @@ class Pool:
             try:
                 with anyio.move_on_after(waiter.connect_s) as timer:
                     connection = await self._connector.connect(
-                        waiter.origin, dialling.plan, log, early_data=waiter.early_data
+                        waiter.origin,
+                        waiter.route,
+                        dialling.plan,
+                        log,
+                        early_data=waiter.early_data,
                     )
                 if timer.cancelled_caught and connection is None:
                     failure = ConnectTimeout(
@@ -369,7 +375,7 @@ class Pool:
             if self._closed:
                 await connection.aclose()
             else:
-                self._adopt(waiter.origin, connection, frozenset(dialling.plan.alpn))
+                self._adopt(waiter.route, connection, frozenset(dialling.plan.alpn))
         elif failure is not None:
             for each in interested:
                 each.failure = DialFailed(failure.fresh_copy(), log.freeze())

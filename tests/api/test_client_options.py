@@ -9,7 +9,6 @@ import pytest
 from trilane.api.client_options import (
     preference_of,
     quic_options,
-    refuse_proxy,
     timeouts_of,
     tls_options,
 )
@@ -120,9 +119,3 @@ def test_the_environment_is_read_only_when_trusted(monkeypatch: pytest.MonkeyPat
     assert quic_options(None, trust_env=False).qlog_dir is None
     own = QuicOptions(qlog_dir="mine")
     assert quic_options(own, trust_env=True) is own
-
-
-def test_a_proxy_is_refused_rather_than_bypassed() -> None:
-    refuse_proxy(None)
-    with pytest.raises(UsageError, match="not supported yet"):
-        refuse_proxy("http://127.0.0.1:3128")

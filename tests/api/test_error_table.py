@@ -27,6 +27,8 @@ def error_of(kind: type[TransportError]) -> TransportError:
             return errors.SourceSizeChanged("why", declared_bytes=2, actual_bytes=1)
         case errors.StreamResetError:
             return errors.StreamResetError("why", error_code=8)
+    if issubclass(kind, errors.ProxyError):
+        return kind("why", proxy="http://proxy.example:80")
     return kind("why")
 
 

@@ -79,7 +79,8 @@ def test_a_path_object_is_a_path() -> None:
         ({"formData": {1}}, "parameter.formData should be Object instead of set;"),
         ({"fileName": print}, "parameter.fileName should be String instead of Function;"),
         ({"protocol": "spdy"}, "protocol 'spdy' is none of"),
-        ({"proxy": "http://p"}, "proxy is not supported yet"),
+        ({"proxy": "ftp://user:secret@p"}, "proxy: its scheme is none of"),
+        ({"proxy": 1}, "proxy must be a str or None"),
         ({"enableHttpDNS": True}, "enableHttpDNS needs a name server"),
     ],
 )

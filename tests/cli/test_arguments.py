@@ -105,7 +105,6 @@ def test_commands(argv: list[str], expected: Arguments) -> None:
         (["upload", URL, "a", "--tlsv1.2", "--tlsv1.3"], "not allowed with"),
         (["upload", URL, "a", "--pinnedpubkey", "key.pem"], "sha256//BASE64"),
         (["upload", URL, "a", "--key", "x"], "--key needs --cert"),
-        (["upload", URL, "a", "-x", "http://proxy"], "not supported yet"),
         (["upload", URL, "a", "--timeout", "-1"], "not a whole number"),
         (["upload", URL, "a", "--timeout", "1s"], "not a whole number"),
         (["upload", URL, "a", "-n", "0"], "from 1 to"),

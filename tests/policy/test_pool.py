@@ -20,10 +20,11 @@ from trilane.transport.policy.pool import (
     next_in_line,
     preferred,
 )
+from trilane.transport.policy.routes import Route
 from trilane.transport.policy.selection import Plan
 
 H1, H2, H3 = HttpVersion.HTTP1, HttpVersion.HTTP2, HttpVersion.HTTP3
-A, B = Origin("https", "a.example", 443), Origin("https", "b.example", 443)
+A, B = (Route(Origin("https", host, 443)) for host in ("a.example", "b.example"))
 ONLY_H1 = Plan(reusable=frozenset({H1}), alpn=(H1,))
 EITHER = Plan(reusable=frozenset({H1, H2}), alpn=(H2, H1))
 LIMITS = Limits()
@@ -33,7 +34,7 @@ def connection(
     connection_id: int,
     version: HttpVersion = H1,
     *,
-    origin: Origin = A,
+    route: Route = A,
     offered: frozenset[HttpVersion] = frozenset({H1, H2}),
     free: int = 1,
     usable: bool = True,
@@ -41,7 +42,7 @@ def connection(
 ) -> ConnectionView:
     return ConnectionView(
         connection_id=connection_id,
-        origin=origin,
+        route=route,
         version=version,
         offered=offered,
         free=free,
@@ -50,10 +51,8 @@ def connection(
     )
 
 
-def waiter(
-    ticket: int, plan: Plan = ONLY_H1, origin: Origin = A, newer_than: int = 0
-) -> WaiterView:
-    return WaiterView(ticket=ticket, origin=origin, plan=plan, newer_than=newer_than)
+def waiter(ticket: int, plan: Plan = ONLY_H1, route: Route = A, newer_than: int = 0) -> WaiterView:
+    return WaiterView(ticket=ticket, route=route, plan=plan, newer_than=newer_than)
 
 
 def test_requests_are_served_in_order_of_arrival() -> None:
@@ -87,7 +86,7 @@ def test_an_origin_that_may_multiplex_is_dialled_once() -> None:
     waiters = [waiter(n, EITHER) for n in range(1, 6)]
 
     assert decide([], [], waiters, LIMITS, 0.0) == [Dial(1)]
-    assert decide([], [DialView(origin=A, plan=EITHER)], waiters, LIMITS, 0.0) == []
+    assert decide([], [DialView(route=A, plan=EITHER)], waiters, LIMITS, 0.0) == []
 
 
 def test_an_origin_seen_to_speak_http1_gets_parallel_dials_all_the_same() -> None:
@@ -98,7 +97,7 @@ def test_an_origin_seen_to_speak_http1_gets_parallel_dials_all_the_same() -> Non
 
 
 def test_http1_dials_once_per_waiting_request() -> None:
-    dials = [DialView(origin=A, plan=ONLY_H1)]
+    dials = [DialView(route=A, plan=ONLY_H1)]
 
     assert decide([], dials, [waiter(1), waiter(2)], LIMITS, 0.0) == [Dial(2)]
 
@@ -139,7 +138,7 @@ def test_an_unusable_idle_connection_makes_room_within_the_origin() -> None:
 
 def test_the_longest_idle_connection_elsewhere_makes_room() -> None:
     limits = Limits(connections_total=2)
-    idle = [connection(1, origin=B, idle_since_s=5.0), connection(2, origin=B, idle_since_s=1.0)]
+    idle = [connection(1, route=B, idle_since_s=5.0), connection(2, route=B, idle_since_s=1.0)]
 
     assert decide(idle, [], [waiter(1)], limits, 6.0) == [Retire(2), Dial(1)]
 
@@ -154,7 +153,7 @@ views = st.builds(
     connection,
     st.integers(1, 1000),
     st.sampled_from(HttpVersion),
-    origin=st.sampled_from([A, B]),
+    route=st.sampled_from([A, B]),
     offered=st.sampled_from([frozenset({H1}), frozenset({H1, H2})]),
     free=st.integers(0, 3),
     usable=st.booleans(),
@@ -201,7 +200,7 @@ def test_who_is_next_in_line_is_whom_it_would_be_assigned_to(
 
 @given(
     st.lists(views, unique_by=lambda c: c.connection_id, max_size=8),
-    st.lists(st.builds(DialView, origin=st.sampled_from([A, B]), plan=plans), max_size=4),
+    st.lists(st.builds(DialView, route=st.sampled_from([A, B]), plan=plans), max_size=4),
     some_waiters,
     st.integers(1, 6),
     st.integers(1, 8),
@@ -226,7 +225,7 @@ def test_whatever_the_state_limits_and_capacities_hold(
     for action in assigned:
         chosen, wanted = by_id[action.connection_id], plans_by_ticket[action.ticket]
         assert chosen.connection_id not in retired
-        assert (chosen.origin, chosen.usable) == (wanted.origin, True)
+        assert (chosen.route, chosen.usable) == (wanted.route, True)
         assert chosen.version in wanted.plan.reusable
     for connection_id in {a.connection_id for a in assigned}:
         taken = [a for a in assigned if a.connection_id == connection_id]

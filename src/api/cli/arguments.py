@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from ipaddress import ip_address
 from typing import Literal
@@ -44,6 +44,8 @@ class UploadArguments:
     """Path of a Unix socket."""
     local_address: str | None = None
     interface: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    no_proxy: str | None = None
     timeout_s: float | None = 60.0
     count: int = 1
     json: bool = False
@@ -145,7 +147,12 @@ def _add_upload(parser: argparse.ArgumentParser) -> None:
     _add_tls(parser)
     add("--unix-socket", metavar="PATH", help="connect to this Unix socket, whatever the URL says")
     add("--interface", metavar="NAME", help="send through this network interface, or from this IP")
-    add("-x", "--proxy", metavar="PROXY", help="not supported yet")
+    add(
+        *("-x", "--proxy"),
+        metavar="[SCHEME://]HOST[:PORT]",
+        help="go through a proxy: http, https, socks5 or socks5h; '' for none",
+    )
+    add("--noproxy", metavar="HOSTS", help="reach these hosts directly, as NO_PROXY does")
     add("--timeout", metavar="MS", type=_milliseconds, default=60.0, help="0 for none (60000)")
     add("-n", "--count", type=_count, default=1, help="upload so many times, one after the other")
     add("--json", action="store_true", help="print one JSON object per upload, nothing else")
@@ -209,8 +216,6 @@ def _switch_epilog() -> str:
 def _upload_arguments(
     given: argparse.Namespace, parser: argparse.ArgumentParser
 ) -> UploadArguments:
-    if given.proxy is not None:
-        parser.error("-x/--proxy is not supported yet")
     if given.key is not None and given.cert is None:
         parser.error("--key needs --cert")
     protocols: dict[str | None, Protocol] = {"--http1.1": "http/1.1", "--http3-only": "h3"}
@@ -232,6 +237,8 @@ def _upload_arguments(
         uds=given.unix_socket,
         local_address=given.interface if _is_address(given.interface) else None,
         interface=None if _is_address(given.interface) else given.interface,
+        proxy=given.proxy,
+        no_proxy=given.noproxy,
         timeout_s=given.timeout or None,
         count=given.count,
         json=given.json,

@@ -100,7 +100,7 @@ async def _try(
     receiver: ReceiverAddress,
 ) -> Trial:
     try:
-        async with AsyncClient(verify=receiver.ca_path) as client:
+        async with AsyncClient(verify=receiver.ca_path, proxy="") as client:
             response = await client.upload(receiver.url, path, protocol=protocol)
     except TransportError as error:
         problem = f"{type(error).__name__}: {error}"

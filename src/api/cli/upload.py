@@ -49,6 +49,8 @@ async def _upload_all(arguments: UploadArguments) -> Status:
             uds=arguments.uds,
             local_address=arguments.local_address,
             interface=arguments.interface,
+            proxy=arguments.proxy,
+            no_proxy=arguments.no_proxy,
             timeout=arguments.timeout_s,
         ) as client:
             statuses = [

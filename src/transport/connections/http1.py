@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..body import Body, BodyReader
-from ..config import Limits
+from ..config import Limits, ProxyServer
 from ..errors import ClientClosed, ConnectionLost
 from ..net.stream import ByteStream
 from ..profile.moments import ConnectionFacts
 from ..protocols.http1 import Http1Machine
+from ..protocols.http_connect import authentication_error
 from .connection import Connection, ConnectionState
 from .exchange import Exchange, RawResponse
 from .http1_conversation import Conversation
@@ -25,11 +26,18 @@ class Http1Connection(Connection):
     allow it (RFC 9112 §9.3); in every other case the exchange leaves it CLOSED.
     """
 
-    def __init__(self, stream: ByteStream, facts: ConnectionFacts, limits: Limits) -> None:
-        """Take over a connected stream."""
+    def __init__(
+        self,
+        stream: ByteStream,
+        facts: ConnectionFacts,
+        limits: Limits,
+        forwarder: ProxyServer | None = None,
+    ) -> None:
+        """Take over a connected stream, to an origin or to a proxy that forwards to any."""
         self.facts = facts
         self._stream = stream
-        self._machine = Http1Machine(limits)
+        self._machine = Http1Machine(limits, forwarder)
+        self._forwarder = forwarder
         self._state = ConnectionState.OPEN
         self._busy = False
         self._conversation: Conversation | None = None
@@ -59,7 +67,7 @@ class Http1Connection(Connection):
             raise ConnectionLost("the connection takes no more requests", retryable=True)
         self._busy = True
         try:
-            return await self._with_body(exchange)
+            return self._from_origin(await self._with_body(exchange))
         finally:
             self._busy = False
             self._conversation = None
@@ -81,6 +89,13 @@ class Http1Connection(Connection):
         if self._conversation is not None:
             self._conversation.fail(_client_closed())
         self._close()
+
+    def _from_origin(self, response: RawResponse) -> RawResponse:
+        """The response, unless it is the proxy's demand for credentials."""
+        if self._forwarder is not None and response.head.status == 407:
+            offered = response.head.headers.get_list("proxy-authenticate")
+            raise authentication_error(self._forwarder, offered)
+        return response
 
     async def _with_body(self, exchange: Exchange) -> RawResponse:
         body = exchange.body

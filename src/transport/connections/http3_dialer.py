@@ -19,12 +19,13 @@ from aioquic.quic.configuration import QuicConfiguration
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
 
-from ..config import EngineOptions, HttpVersion
+from ..config import EngineOptions, HttpVersion, ProxyServer
 from ..message import Origin
 from ..net.chain import ChainVerifier, chain_verifier
-from ..net.datagram import Address, DatagramSocket
+from ..net.datagram import Address
+from ..net.datagram_channel import DatagramChannel
 from ..net.dial_log import DialLog
-from ..net.dial_quic import Shaken, dial_quic
+from ..net.dial_quic import OpenChannel, Shaken, dial_quic
 from ..net.resolve import Names
 from ..net.session_keys import session_key
 from ..pins import pin_problem
@@ -32,23 +33,32 @@ from ..policy.addresses import is_allowed
 from ..profile.moments import ConnectionFacts, Ns
 from ..protocols.events import ConnectionTerminated, Event, HandshakeCompleted, HandshakeConfirmed
 from ..protocols.http3 import Http3Machine
+from ..protocols.path_mtu import BASE_BYTES
 from ..sessions import Resumption, SessionSlot, SessionStore
 from .connection import next_connection_id
 from .http3 import Http3Connection
 from .http3_config import quic_configuration
 from .http3_errors import handshake_error
+from .proxy_dialer import ProxyDialer
 from .quic_link import QuicLink, now_s
+from .socks_relay import SocksRelay
 
 
 class QuicDialer:
     """Makes the HTTP/3 connections of one client, and keeps its session tickets."""
 
-    def __init__(self, options: EngineOptions, sessions: SessionStore) -> None:
+    def __init__(
+        self,
+        options: EngineOptions,
+        sessions: SessionStore,
+        proxies: ProxyDialer | None = None,
+    ) -> None:
         self._tls = options.tls
         self._quic = options.quic
         self._limits = options.limits
         self._allow = options.allow_address
         self._sockets = options.sockets
+        self._proxies = proxies or ProxyDialer(options)
         self._sessions = sessions
 
     async def dial(
@@ -59,6 +69,7 @@ class QuicDialer:
         *,
         names: Names,
         early_data: bool = False,
+        proxy: ProxyServer | None = None,
     ) -> Http3Connection:
         """Connect, with a handshake for `origin`'s name wherever the server is.
 
@@ -69,6 +80,7 @@ class QuicDialer:
             names: asked for the address of a name.
             early_data: whether the connection may be handed over before its handshake is complete,
                 when a ticket permits it.
+            proxy: the SOCKS5 proxy that relays the datagrams; None: directly.
 
         Returns:
             A connection that is not running yet.
@@ -77,6 +89,7 @@ class QuicDialer:
             ResolveError: the name has no address.
             AddressRefused: it has none that `allow_address` permits.
             ConnectError: no address answered.
+            ProxyError: the proxy cannot be reached, or relays nothing.
             CertificateError: the certificate was refused.
             TlsError: the handshake failed otherwise.
             ProtocolUnavailable: the server does not offer h3, or no QUIC version we know.
@@ -92,7 +105,11 @@ class QuicDialer:
             handshake=attempts.shake_hands,
             discard=_discard,
             log=log,
+            open_channel=self._channels(proxy, names, log),
+            looks_up=proxy is None or self._proxies.looks_up(proxy),
         )
+        if isinstance(link.socket, SocksRelay):
+            log.adopt_way(link.socket.way)
         machine = link.machine
         facts = ConnectionFacts(
             connection_id=next_connection_id(),
@@ -105,14 +122,24 @@ class QuicDialer:
         )
         return Http3Connection(link, facts, origin.host)
 
-    async def make_machine(self, origin: Origin, resumption: Resumption) -> Http3Machine:
-        """A machine for one attempt."""
+    def _channels(
+        self, proxy: ProxyServer | None, names: Names, log: DialLog
+    ) -> OpenChannel | None:
+        if proxy is None:
+            return None
+        return lambda target: self._proxies.relay(proxy, target, names=names, log=log)
+
+    async def make_machine(
+        self, origin: Origin, resumption: Resumption, overhead_bytes: int
+    ) -> Http3Machine:
+        """A machine for one attempt; so much of each datagram on the wire is not QUIC's."""
+        room_bytes = self._quic.max_datagram_bytes - overhead_bytes
         configuration, verifier = await anyio.to_thread.run_sync(self._prepare, origin.host)
         configuration.session_ticket, configuration.token = resumption.ticket, resumption.token
         slot = self._slot(origin)
         return Http3Machine(
             configuration,
-            max_datagram_bytes=self._quic.max_datagram_bytes,
+            max_datagram_bytes=max(room_bytes, BASE_BYTES),
             response_head_bytes=self._limits.response_head_bytes,
             on_ticket=slot.keep_ticket,
             on_token=slot.keep_token,
@@ -152,15 +179,15 @@ class _Handshakes:
         self._origin = origin
         self._resumption = resumption
 
-    async def shake_hands(self, sock: DatagramSocket, address: Address) -> Shaken[QuicLink]:
-        """Make a connection over a socket; see `net.dial_quic.Handshake`."""
+    async def shake_hands(self, channel: DatagramChannel) -> Shaken[QuicLink]:
+        """Make a connection over a channel; see `net.dial_quic.Handshake`."""
         resumption, self._resumption = self._resumption, Resumption()
-        machine = await self._dialer.make_machine(self._origin, resumption)
-        link = QuicLink(machine, sock, address)
-        machine.connect(address, now_s())
+        machine = await self._dialer.make_machine(self._origin, resumption, channel.overhead_bytes)
+        link = QuicLink(machine, channel)
+        machine.connect(channel.peer, now_s())
         try:
             await link.flush()
-            started, ended = sock.write_started_ns, sock.write_ended_ns
+            started, ended = channel.write_started_ns, channel.write_ended_ns
             if not machine.offered_early_data:
                 ended = await _complete(link)
         except BaseException:
@@ -168,7 +195,7 @@ class _Handshakes:
             raise
         if machine.close_cause is not None:
             _discard(link)
-            raise handshake_error(machine.close_cause, self._origin.host, address)
+            raise handshake_error(machine.close_cause, self._origin.host, channel.peer)
         return Shaken(link, started, ended)
 
 

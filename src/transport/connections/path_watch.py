@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
-from ..net.datagram import DatagramSocket
+from ..net.datagram_channel import DatagramChannel
 from ..net.reasons import reason_of
 from ..protocols.http3 import Http3Machine
 from ..protocols.http3_close import CloseCause, CloseKind
-from ..protocols.machine import Address
 
 #: For how long a host may have no way out, between two networks (Chromium: the same).
 WAY_OUT_S = 10.0
@@ -28,15 +27,15 @@ _OUTAGE_GAP_S = 1.0
 class PathWatch:
     """Watches over one connection's path; seconds on the event loop's clock."""
 
-    def __init__(self, machine: Http3Machine, sock: DatagramSocket, peer: Address) -> None:
-        self.peer = peer
+    def __init__(self, machine: Http3Machine, channel: DatagramChannel) -> None:
+        self.peer = channel.peer
         """Where the server is now."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when `peer`, or the socket's own address, has changed."""
         self.look_s = inf
         """When to look again."""
         self._machine = machine
-        self._socket = sock
+        self._socket = channel
         self._out_since_s = self._out_s = -inf
 
     def heed(self, now_s: float) -> None:

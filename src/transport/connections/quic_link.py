@@ -16,7 +16,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from ..errors import ConnectionLost
-from ..net.datagram import DatagramSocket, PathError
+from ..net.datagram import PathError
+from ..net.datagram_channel import DatagramChannel
 from ..net.reasons import reason_of
 from ..profile.moments import Ns
 from ..protocols.events import BodyAcked, Event
@@ -57,10 +58,10 @@ def now_s() -> float:
 class QuicLink:
     """Moves datagrams between a machine and a socket."""
 
-    def __init__(self, machine: Http3Machine, sock: DatagramSocket, peer: Address) -> None:
+    def __init__(self, machine: Http3Machine, channel: DatagramChannel) -> None:
         self.machine = machine
-        self.socket = sock
-        self.path = PathWatch(machine, sock, peer)
+        self.socket = channel
+        self.path = PathWatch(machine, channel)
         self.on_event: EventSink = lambda _event, _at: None
         """Called with each event, and when the datagram that caused it was read; an acknowledgement
         with the arrival of the last datagram that was taken together with it."""
@@ -84,6 +85,7 @@ class QuicLink:
         """Send and receive until the connection is over."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._receive)
+            tasks.start_soon(self._watch_channel)
             await self._send()
             tasks.cancel_scope.cancel()
 
@@ -185,13 +187,22 @@ class QuicLink:
 
     # --- the receiver -------------------------------------------------------------------------
 
+    async def _watch_channel(self) -> None:
+        try:
+            await self.socket.wait_ended()
+        except ConnectionLost as error:
+            self._give_up(error)
+
+    def _give_up(self, error: ConnectionLost) -> None:
+        self.machine.give_up(CloseCause(CloseKind.UNREACHABLE, str(error)))
+        self.kick()
+
     async def _receive(self) -> None:
         while True:
             try:
                 batch = await self.socket.receive()
             except ConnectionLost as error:
-                self.machine.give_up(CloseCause(CloseKind.UNREACHABLE, str(error)))
-                self.kick()
+                self._give_up(error)
                 return
             if batch:
                 self._heard_s = now_s()

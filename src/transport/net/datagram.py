@@ -59,7 +59,7 @@ _GRO_SIZE = struct.Struct("=i")
 
 #: udp(7): what one segmented send may hold; 65 000 leaves room for the headers.
 _MAX_SEGMENTS = 64
-_MAX_SEGMENTED_BYTES = 65_000
+MAX_SEGMENTED_BYTES = 65_000
 #: Receive calls per wake-up, so that a flood cannot keep other tasks from running.
 _BATCH = 64
 _RECEIVE_BYTES = 65_535
@@ -152,7 +152,9 @@ class DatagramCounters:
 
 
 class DatagramSocket:
-    """A UDP socket of one family. One task sends and another receives at the same time."""
+    """A UDP socket of one family; implements `DatagramChannel`."""
+
+    overhead_bytes = 0
 
     def __init__(
         self,
@@ -172,6 +174,7 @@ class DatagramSocket:
             ConnectError: this host cannot do what `options` say.
             OSError: there is no route to the address, or no more sockets.
         """
+        self.peer = address
         self.counters = DatagramCounters()
         self.write_started_ns = 0
         """Just before the first system call of the last `send`."""
@@ -289,6 +292,10 @@ class DatagramSocket:
         arrived, self._arrived = self._arrived, []
         return arrived
 
+    async def wait_ended(self) -> None:
+        """Wait for ever: a socket has no end of its own."""
+        await anyio.sleep_forever()
+
     def take_errors(self) -> list[PathError]:
         """What went wrong since the last call."""
         errors, self._errors = self._errors, []
@@ -339,7 +346,7 @@ class DatagramSocket:
         while end < limit and datagrams[end].address == first.address:
             length = len(datagrams[end].data)
             total += length
-            if length > size or total > _MAX_SEGMENTED_BYTES:
+            if length > size or total > MAX_SEGMENTED_BYTES:
                 break
             end += 1
             if length < size:

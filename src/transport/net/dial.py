@@ -66,17 +66,69 @@ async def dial_tcp(
     log = log or DialLog()
     setup = None if tls is None else await tls_setup(tls, alpn)
     try:
-        addresses = await resolve_host((host, port), names, log, "tcp", allow)
-        schedule = AttemptSchedule(addresses, attempt_delay_s)
-        stream = await _connect_first((host, port), schedule, connect, log)
+        stream = await connect_host(
+            host,
+            port,
+            names=names,
+            allow=allow,
+            log=log,
+            connect=connect,
+            attempt_delay_s=attempt_delay_s,
+        )
         if setup is not None:
-            stream = await _secure(stream, setup, server_name or host, log, sessions)
+            stream = await secure(stream, setup, server_name or host, log, sessions)
         else:
             log.connect_end = log.tcp_connected
     except NetworkError as exc:
         exc.attempts = tuple(log.attempts)
         raise
     return stream, log.freeze()
+
+
+async def connect_host(
+    host: str,
+    port: int,
+    *,
+    names: Names,
+    allow: AddressRule | None = None,
+    log: DialLog,
+    connect: Connector = connect_tcp,
+    attempt_delay_s: float = ATTEMPT_DELAY_S,
+) -> LayerableStream:
+    """The part of `dial_tcp` that ends with TCP's handshake.
+
+    Raises:
+        ResolveError: the name has no address.
+        AddressRefused: it has none that `allow` permits.
+        ConnectError: no address could be connected to; names each and its reason.
+    """
+    addresses = await resolve_host((host, port), names, log, "tcp", allow)
+    schedule = AttemptSchedule(addresses, attempt_delay_s)
+    return await _connect_first((host, port), schedule, connect, log)
+
+
+async def secure(
+    stream: LayerableStream,
+    setup: TlsSetup,
+    host: str,
+    log: DialLog,
+    sessions: SessionSlot | None,
+) -> LayerableStream:
+    """The part of `dial_tcp` that is TLS; failed or cancelled, the stream is closed.
+
+    Raises:
+        CertificateError: the peer's certificate was refused.
+        TlsError: the TLS handshake failed otherwise.
+        ProtocolUnavailable: the peer speaks none of the ALPN protocols.
+    """
+
+    def began() -> None:
+        log.tls_start = log.clock()
+
+    with log.attempt("tls", stream.peer):
+        secured = await start_tls(stream, setup, host, began, sessions)
+        log.tls_end = log.connect_end = log.clock()
+    return secured
 
 
 async def _connect_first(
@@ -117,19 +169,3 @@ def _failure(whom: tuple[str, int], failures: dict[str, TransportError]) -> Conn
     error.refused = all(isinstance(each, ConnectError) and each.refused for each in errors)
     error.__cause__ = errors[0]
     return error
-
-
-async def _secure(
-    stream: LayerableStream,
-    setup: TlsSetup,
-    host: str,
-    log: DialLog,
-    sessions: SessionSlot | None,
-) -> LayerableStream:
-    def began() -> None:
-        log.tls_start = log.clock()
-
-    with log.attempt("tls", stream.peer):
-        secured = await start_tls(stream, setup, host, began, sessions)
-        log.tls_end = log.connect_end = log.clock()
-    return secured

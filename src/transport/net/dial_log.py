@@ -37,12 +37,18 @@ class DialLog:
     http_dns_end: Ns | None = None
     connect_start: Ns | None = None
     tcp_connected: Ns | None = None
+    proxy_connect_start: Ns | None = None
+    proxy_connect_end: Ns | None = None
+    proxy_handshake_start: Ns | None = None
+    proxy_handshake_end: Ns | None = None
     tls_start: Ns | None = None
     tls_end: Ns | None = None
     connect_end: Ns | None = None
     attempts: list[Attempt] = field(default_factory=list)
     """In the order in which they ended."""
     running: list[AttemptNote] = field(default_factory=list)
+    proxy: str | None = None
+    """URL of the proxy, without credentials."""
 
     @contextmanager
     def attempt(self, protocol: str, address: tuple[str, int] | None) -> Iterator[AttemptNote]:
@@ -63,7 +69,7 @@ class DialLog:
             raise
         finally:
             self.running.remove(note)
-            self.attempts.append(_ended(note, self.clock()))
+            self.attempts.append(self._ended(note, self.clock()))
 
     def looked_up(self, start: Ns | None, end: Ns | None, *, over_https: bool) -> None:
         """Note when the name was looked up; None: it was not, or the end has not come."""
@@ -81,22 +87,35 @@ class DialLog:
     def unresolved(self, protocol: str, start: Ns, end: Ns, reason: str) -> None:
         """Note that there was no address to try."""
         note = AttemptNote(protocol, None, start, AttemptOutcome.FAILED, reason)
-        self.attempts.append(_ended(note, end))
+        self.attempts.append(self._ended(note, end))
 
     def refused(self, protocol: str, address: tuple[str, int], reason: str) -> None:
         """Note an address that was there, but was not to be tried."""
         now = self.clock()
         note = AttemptNote(protocol, address, now, AttemptOutcome.FAILED, reason)
-        self.attempts.append(_ended(note, now))
+        self.attempts.append(self._ended(note, now))
 
     def given_up(self, reason: str) -> list[Attempt]:
         """Every attempt so far; those still running as if they were cancelled now."""
         now = self.clock()
         late = [
-            replace(_ended(note, now), outcome=AttemptOutcome.CANCELLED, error=reason)
+            replace(self._ended(note, now), outcome=AttemptOutcome.CANCELLED, error=reason)
             for note in self.running
         ]
         return [*self.attempts, *late]
+
+    def branch(self, proxy: str) -> DialLog:
+        """A log for the way over a proxy: its attempts are this log's, its moments its own."""
+        self.proxy = proxy
+        return DialLog(clock=self.clock, attempts=self.attempts, running=self.running, proxy=proxy)
+
+    def adopt_way(self, way: DialLog) -> None:
+        """Take over a branch's moments of connecting; its lookup was of the proxy's name."""
+        self.connect_start, self.tcp_connected = way.connect_start, way.tcp_connected
+        self.proxy_connect_start = way.proxy_connect_start
+        self.proxy_connect_end = way.proxy_connect_end
+        self.proxy_handshake_start = way.proxy_handshake_start
+        self.proxy_handshake_end = way.proxy_handshake_end
 
     def freeze(self) -> DialRecord:
         """The record so far."""
@@ -107,19 +126,24 @@ class DialLog:
             http_dns_end=self.http_dns_end,
             connect_start=self.connect_start,
             tcp_connected=self.tcp_connected,
+            proxy_connect_start=self.proxy_connect_start,
+            proxy_connect_end=self.proxy_connect_end,
+            proxy_handshake_start=self.proxy_handshake_start,
+            proxy_handshake_end=self.proxy_handshake_end,
             tls_start=self.tls_start,
             tls_end=self.tls_end,
             connect_end=self.connect_end,
             attempts=tuple(self.attempts),
+            proxy=self.proxy,
         )
 
-
-def _ended(note: AttemptNote, end: Ns) -> Attempt:
-    return Attempt(
-        address=note.address,
-        protocol=note.protocol,
-        start=note.start,
-        end=end,
-        outcome=note.outcome,
-        error=note.error,
-    )
+    def _ended(self, note: AttemptNote, end: Ns) -> Attempt:
+        return Attempt(
+            address=note.address,
+            protocol=note.protocol,
+            start=note.start,
+            end=end,
+            outcome=note.outcome,
+            error=note.error,
+            proxy=self.proxy,
+        )

@@ -1,7 +1,7 @@
 """Reach a host over QUIC: resolve, then handshakes by happy eyeballs over its addresses.
 
 What QUIC is made of stands above this layer, so the handshake is passed in. Each attempt has its
-own socket; an attempt that fails or loses closes it.
+own socket, or relay of a proxy; an attempt that fails or loses closes it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ..errors import ConnectError, ConnectionLost, NetworkError, TransportError
 from ..policy.eyeballs import ATTEMPT_DELAY_S, AttemptSchedule
 from ..profile.moments import AttemptOutcome, Ns
 from .datagram import Address, DatagramSocket
+from .datagram_channel import DatagramChannel
 from .dial_log import DialLog
 from .race import AddressRace
 from .reasons import address_text, reason_of
@@ -36,9 +37,11 @@ class Shaken(Generic[T]):
     after that was sent (WHATWG Fetch, connection timing info)."""
 
 
-Handshake = Callable[[DatagramSocket, Address], Awaitable[Shaken[T]]]
-"""Makes a connection over a socket, or raises a `TransportError`; on any exception the socket is
+Handshake = Callable[[DatagramChannel], Awaitable[Shaken[T]]]
+"""Makes a connection over a channel, or raises a `TransportError`; on any exception the channel is
 closed for it."""
+OpenChannel = Callable[[Address], Awaitable[DatagramChannel]]
+"""Makes the channel of one attempt, to an address, or a name that is not looked up here."""
 
 
 async def dial_quic(
@@ -51,6 +54,8 @@ async def dial_quic(
     handshake: Handshake[T],
     discard: Callable[[T], None],
     log: DialLog,
+    open_channel: OpenChannel | None = None,
+    looks_up: bool = True,
     attempt_delay_s: float = ATTEMPT_DELAY_S,
 ) -> T:
     """Connect to `host`; whatever happens, nothing is left open but the connection returned.
@@ -66,6 +71,8 @@ async def dial_quic(
         handshake: makes a connection to one address.
         discard: closes a connection that is not wanted any more.
         log: takes the attempts and moments as they happen.
+        open_channel: makes what carries the datagrams of one attempt; None: a socket.
+        looks_up: whether the name is looked up here; otherwise `open_channel` is given the name.
         attempt_delay_s: head start of each address over the next one, in seconds.
 
     Raises:
@@ -77,11 +84,14 @@ async def dial_quic(
 
     async def attempt(address: str) -> Shaken[T]:
         with log.attempt("quic", (address, port)) as note:
-            sock = open_socket((address, port), options)
+            if open_channel is None:
+                channel: DatagramChannel = open_socket((address, port), options)
+            else:
+                channel = await open_channel((address, port))
             try:
-                shaken = await handshake(sock, (address, port))
+                shaken = await handshake(channel)
             except BaseException:
-                sock.close()
+                channel.close()
                 raise
             if race.won:
                 # Two at once: cancellation comes too late for the second.
@@ -89,7 +99,9 @@ async def dial_quic(
             return shaken
 
     try:
-        addresses = await resolve_host((host, port), names, log, "quic", allow)
+        addresses: tuple[str, ...] = (host,)
+        if looks_up:
+            addresses = await resolve_host((host, port), names, log, "quic", allow)
         schedule = AttemptSchedule(addresses, attempt_delay_s)
         race = AddressRace(schedule, attempt, lambda shaken: discard(shaken.connection))
         shaken = await race.run()

@@ -1,9 +1,9 @@
 """The pool's rules, one set for the three protocols: who gets which connection, what is dialled.
 
 `decide` looks at a snapshot and returns actions; `transport/pool.py` carries them out and calls
-again. Requests are served in FIFO order per origin. An origin that may multiplex is dialled once
+again. Requests are served in FIFO order per route. A route that may multiplex is dialled once
 at a time, whoever waits (single flight); HTTP/1.1 gets a connection per waiting request up to the
-limits. An idle connection of another origin makes room when the total is reached.
+limits. An idle connection of another route makes room when the total is reached.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..config import HttpVersion, Limits
-from ..message import Origin
+from .routes import Route
 from .selection import Plan
 
 _RANK = {HttpVersion.HTTP3: 0, HttpVersion.HTTP2: 1, HttpVersion.HTTP1: 2}
@@ -24,7 +24,7 @@ class ConnectionView:
     """What the rules need to know of a connection."""
 
     connection_id: int
-    origin: Origin
+    route: Route
     version: HttpVersion
     offered: frozenset[HttpVersion]
     """What the peer could choose from when it was made."""
@@ -40,7 +40,7 @@ class ConnectionView:
 class DialView:
     """A connection being made."""
 
-    origin: Origin
+    route: Route
     plan: Plan
 
 
@@ -49,7 +49,7 @@ class WaiterView:
     """A request that needs a connection."""
 
     ticket: int
-    origin: Origin
+    route: Route
     plan: Plan
     newer_than: int = 0
     """Only connections with a higher id will do (a retry wants a fresh one)."""
@@ -126,7 +126,7 @@ def _fits(connection: ConnectionView, waiter: WaiterView) -> bool:
     return (
         connection.version in waiter.plan.reusable
         and connection.connection_id > waiter.newer_than
-        and connection.origin == waiter.origin
+        and connection.route == waiter.route
         and not _had_no_choice(connection, waiter)
     )
 
@@ -153,9 +153,9 @@ class _Room:
         self._connections = connections
         self._free = {c.connection_id: c.free for c in connections if c.usable}
         self._idle = {c.connection_id for c in connections if c.idle_since_s is not None}
-        self._open_dials = Counter((d.origin, d.plan) for d in dials)
-        self._per_origin = Counter(c.origin for c in connections)
-        self._per_origin.update(d.origin for d in dials)
+        self._open_dials = Counter((d.route, d.plan) for d in dials)
+        self._per_origin = Counter(c.route for c in connections)
+        self._per_origin.update(d.route for d in dials)
         self._total = len(connections) + len(dials)
 
     def place(self, waiter: WaiterView) -> list[Action]:
@@ -165,7 +165,7 @@ class _Room:
             self._free[chosen.connection_id] -= 1
             self._idle.discard(chosen.connection_id)
             return [Assign(waiter.ticket, chosen.connection_id)]
-        key = (waiter.origin, waiter.plan)
+        key = (waiter.route, waiter.plan)
         if self._open_dials[key] > 0:
             if not self._single_flight(waiter):
                 # That connection will serve one request: the next waiter needs another.
@@ -201,9 +201,9 @@ class _Room:
         )
 
     def _dial(self, waiter: WaiterView) -> list[Action]:
-        if self._per_origin[waiter.origin] >= self._limits.connections_per_origin:
+        if self._per_origin[waiter.route] >= self._limits.connections_per_origin:
             # Only idle connections this request cannot use are left of those that could go.
-            oldest = self._oldest_idle(waiter.origin)
+            oldest = self._oldest_idle(waiter.route)
         elif self._total >= self._limits.connections_total:
             oldest = self._oldest_idle()
         else:
@@ -215,16 +215,16 @@ class _Room:
 
     def _dialled(self, waiter: WaiterView, actions: list[Action]) -> list[Action]:
         self._total += 1
-        self._per_origin[waiter.origin] += 1
+        self._per_origin[waiter.route] += 1
         if self._single_flight(waiter):
-            self._open_dials[waiter.origin, waiter.plan] += 1
+            self._open_dials[waiter.route, waiter.plan] += 1
         return [*actions, Dial(waiter.ticket)]
 
-    def _oldest_idle(self, origin: Origin | None = None) -> ConnectionView | None:
+    def _oldest_idle(self, route: Route | None = None) -> ConnectionView | None:
         idle = [
             c
             for c in self._connections
-            if c.connection_id in self._idle and origin in {None, c.origin}
+            if c.connection_id in self._idle and route in {None, c.route}
         ]
         return min(idle, key=lambda c: c.idle_since_s or 0, default=None)
 
@@ -232,5 +232,5 @@ class _Room:
         self._idle.discard(connection.connection_id)
         self._free.pop(connection.connection_id, None)
         self._connections = [c for c in self._connections if c is not connection]
-        self._per_origin[connection.origin] -= 1
+        self._per_origin[connection.route] -= 1
         self._total -= 1

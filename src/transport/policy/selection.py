@@ -12,7 +12,8 @@ exactly h2            ALPN h2                         h2 with prior knowledge (R
 exactly h3            QUIC only                       refused: HTTP/3 has no cleartext form
 ====================  ==============================  ===========================================
 
-QUIC is left out of a race while it is known to be broken for the origin.
+QUIC is left out of a race while it is known to be broken for the origin, and through a proxy that
+speaks HTTP, which carries no datagrams.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..config import HttpVersion, Preference
+from ..config import HttpVersion, Preference, ProxyServer
 from ..errors import ProtocolUnavailable
 from ..message import Origin
 from .services import Endpoint, Service
@@ -69,11 +70,16 @@ class Plan:
 _PLANS_OF_ONE = {each: Plan(reusable=frozenset({each}), alpn=(each,)) for each in (_H1, _H2)}
 
 
-def choose(preference: Preference, origin: Origin, knowledge: OriginKnowledge) -> Plan:
-    """Decide how a request reaches its origin.
+def choose(
+    preference: Preference,
+    origin: Origin,
+    knowledge: OriginKnowledge,
+    proxy: ProxyServer | None = None,
+) -> Plan:
+    """Decide which protocols a request may use on its way, through a proxy perhaps.
 
     Raises:
-        ProtocolUnavailable: HTTP/3 was demanded for an http:// URL.
+        ProtocolUnavailable: HTTP/3 was demanded for an http:// URL, or through an HTTP proxy.
     """
     if preference.exactly in _PLANS_OF_ONE:
         return _PLANS_OF_ONE[preference.exactly]
@@ -81,11 +87,16 @@ def choose(preference: Preference, origin: Origin, knowledge: OriginKnowledge) -
     if preference.exactly is _H3:
         if not origin.secure:
             raise ProtocolUnavailable(f"{origin} cannot speak HTTP/3: it needs an https:// URL")
+        if proxy is not None and not proxy.is_socks:
+            raise ProtocolUnavailable(
+                f"{origin} cannot be reached by HTTP/3 through the proxy {proxy}: "
+                "only SOCKS5 proxies relay UDP"
+            )
         return Plan(reusable=frozenset({_H3}), quic=quic)
     if not origin.secure:
         return Plan(reusable=frozenset({_H1}), alpn=(_H1,))
     alpn = (_H2, _H1) if preference.http2 else (_H1,)
-    if not preference.http3:
+    if not preference.http3 or (proxy is not None and not proxy.is_socks):
         return Plan(reusable=frozenset(alpn), alpn=alpn)
     if knowledge.quic_broken:
         # An HTTP/3 connection that came up after all is still the best one.

@@ -31,6 +31,14 @@ class Moment(IntEnum):
     """The winning attempt called connect (TCP) or sent its first datagram (QUIC)."""
     TCP_CONNECTED = auto()
     """TCP only: the three-way handshake is complete."""
+    PROXY_CONNECT_START = auto()
+    """The engine turned to the proxy: to its name, or, without one, to its address."""
+    PROXY_CONNECT_END = auto()
+    """The proxy can be spoken to: TCP is connected and, for an https:// proxy, TLS complete."""
+    PROXY_HANDSHAKE_START = auto()
+    """Just before the operating system took the first byte of CONNECT or of SOCKS."""
+    PROXY_HANDSHAKE_END = auto()
+    """The read that completed the proxy's consent."""
     TLS_START = auto()
     """First handshake byte; on QUIC the same as CONNECT_START."""
     TLS_END = auto()
@@ -70,12 +78,14 @@ class Attempt:
     address: tuple[str, int] | None
     """IP address and port; None when the name did not resolve, and for a Unix socket."""
     protocol: str
-    """`tcp`, `unix`, `tls` or `quic`."""
+    """`tcp`, `unix`, `tls` or `quic`; with a proxy also `proxy-tls`, `connect` and `socks5`."""
     start: Ns
     end: Ns
     outcome: AttemptOutcome
     error: str | None = None
     """Why it failed; an address that `allow_address` refuses fails without being tried."""
+    proxy: str | None = None
+    """URL of the proxy that was tried, or through which the attempt went; no credentials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +100,16 @@ class DialRecord:
     http_dns_end: Ns | None = None
     connect_start: Ns | None = None
     tcp_connected: Ns | None = None
+    proxy_connect_start: Ns | None = None
+    proxy_connect_end: Ns | None = None
+    proxy_handshake_start: Ns | None = None
+    proxy_handshake_end: Ns | None = None
     tls_start: Ns | None = None
     tls_end: Ns | None = None
     connect_end: Ns | None = None
     attempts: tuple[Attempt, ...] = ()
+    proxy: str | None = None
+    """URL of the proxy, without credentials; None: directly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,10 @@ class Profile:
     http_dns_end: Ns | None
     connect_start: Ns | None
     tcp_connected: Ns | None
+    proxy_connect_start: Ns | None
+    proxy_connect_end: Ns | None
+    proxy_handshake_start: Ns | None
+    proxy_handshake_end: Ns | None
     tls_start: Ns | None
     tls_end: Ns | None
     connect_end: Ns | None
@@ -73,6 +77,8 @@ class Profile:
     """The call ended with an error; None when it has a response."""
     status: int | None
     http_version: HttpVersion | None
+    proxy: str | None
+    """URL of the proxy the last leg went through, without credentials; None: directly."""
     peer_ip: str | None
     port: int | None
     connection_id: int | None
@@ -137,7 +143,6 @@ def fold(recorder: Recorder) -> Profile:
     redirected = any(leg.is_redirect for leg in legs)
     times = _clamped(last)
     facts = last.connection
-    response_start, request_end = times[Moment.RESPONSE_START], times[Moment.REQUEST_END]
     return Profile(
         url=last.url or None,
         invoke_start=recorder.invoke_start,
@@ -154,20 +159,25 @@ def fold(recorder: Recorder) -> Profile:
         http_dns_end=times[Moment.HTTP_DNS_END],
         connect_start=times[Moment.CONNECT_START],
         tcp_connected=times[Moment.TCP_CONNECTED],
+        proxy_connect_start=times[Moment.PROXY_CONNECT_START],
+        proxy_connect_end=times[Moment.PROXY_CONNECT_END],
+        proxy_handshake_start=times[Moment.PROXY_HANDSHAKE_START],
+        proxy_handshake_end=times[Moment.PROXY_HANDSHAKE_END],
         tls_start=times[Moment.TLS_START],
         tls_end=times[Moment.TLS_END],
         connect_end=times[Moment.CONNECT_END],
         handshake_confirmed=_confirmed(last),
         request_start=times[Moment.REQUEST_START],
-        request_end=request_end,
+        request_end=times[Moment.REQUEST_END],
         request_acked=times[Moment.REQUEST_ACKED],
         interim_start=times[Moment.INTERIM_START],
-        response_start=response_start,
+        response_start=times[Moment.RESPONSE_START],
         response_head_end=times[Moment.RESPONSE_HEAD_END],
         response_end=times[Moment.RESPONSE_END],
         failed=recorder.failed,
         status=last.status,
         http_version=facts.version if facts else None,
+        proxy=last.proxy,
         peer_ip=facts.peer[0] if facts and facts.peer else None,
         port=facts.peer[1] if facts and facts.peer else None,
         connection_id=facts.connection_id if facts else None,
@@ -182,11 +192,17 @@ def fold(recorder: Recorder) -> Profile:
         body_sent_bytes=last.body_sent_bytes,
         body_acked_bytes=last.body_acked_bytes,
         upload_complete=last.upload_complete,
-        early_response=response_start is not None
-        and (not last.upload_complete or (request_end or response_start) > response_start),
+        early_response=_is_early(last, times[Moment.REQUEST_END], times[Moment.RESPONSE_START]),
         high_performance=last.high_performance,
         quality=recorder.quality,
     )
+
+
+def _is_early(leg: Leg, request_end: Ns | None, response_start: Ns | None) -> bool:
+    """Whether the response began before the request had been sent."""
+    if response_start is None:
+        return False
+    return not leg.upload_complete or (request_end or response_start) > response_start
 
 
 def _clamped(leg: Leg) -> list[Ns | None]:

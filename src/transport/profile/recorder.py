@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ..config import HttpVersion
 from ..quality.estimate import QualityEstimate
 from .moments import Attempt, ConnectionFacts, DialRecord, Moment, Ns, TransportSample
 
@@ -20,6 +21,8 @@ class Leg:
     attempts: list[Attempt] = field(default_factory=list)
     """Connection attempts made for this leg, the lost ones included."""
     connection: ConnectionFacts | None = None
+    proxy: str | None = None
+    """URL of the proxy it went, or was to go, through."""
     socket_reused: bool = False
     sample: TransportSample | None = None
     status: int | None = None
@@ -41,6 +44,11 @@ class Leg:
     """The whole body was given to the operating system."""
     high_performance: bool = False
     """A bulk sender carried the body."""
+
+    @property
+    def carried_by_quic(self) -> bool:
+        """Its round trips are those to the origin, through a proxy, too."""
+        return self.connection is not None and self.connection.version is HttpVersion.HTTP3
 
     @property
     def connection_unproven(self) -> bool:
@@ -106,12 +114,14 @@ class Recorder:
         leg = self.legs[-1]
         leg.connection = facts
         leg.socket_reused = reused
+        leg.proxy = facts.dial.proxy
         if not reused:
             self.use_dial(facts.dial)
 
     def use_dial(self, dial: DialRecord) -> None:
         """Take over what happened while a connection was made for this leg, or failed to be."""
         leg = self.legs[-1]
+        leg.proxy = dial.proxy
         leg.attempts.extend(dial.attempts)
         for moment, at in (
             (Moment.DNS_START, dial.dns_start),
@@ -120,6 +130,10 @@ class Recorder:
             (Moment.HTTP_DNS_END, dial.http_dns_end),
             (Moment.CONNECT_START, dial.connect_start),
             (Moment.TCP_CONNECTED, dial.tcp_connected),
+            (Moment.PROXY_CONNECT_START, dial.proxy_connect_start),
+            (Moment.PROXY_CONNECT_END, dial.proxy_connect_end),
+            (Moment.PROXY_HANDSHAKE_START, dial.proxy_handshake_start),
+            (Moment.PROXY_HANDSHAKE_END, dial.proxy_handshake_end),
             (Moment.TLS_START, dial.tls_start),
             (Moment.TLS_END, dial.tls_end),
             (Moment.CONNECT_END, dial.connect_end),

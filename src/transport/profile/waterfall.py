@@ -29,6 +29,7 @@ _STYLES = {
     "DNS": "cyan",
     "DoH": "cyan",
     "connect": "blue",
+    "proxy": "blue",
     "TLS": "magenta",
     "QUIC": "magenta",
     "send": "green",
@@ -150,13 +151,22 @@ _Line = list[tuple[str, str]]
 
 
 def _connect_phases(profile: Profile) -> list[tuple[str, Ns | None, Ns | None]]:
+    proxy = ("proxy", profile.proxy_connect_start, _proxy_end(profile))
     if profile.tcp_connected is None:
-        label = "QUIC" if profile.http_version is HttpVersion.HTTP3 else "connect"
-        return [(label, profile.connect_start, profile.connect_end)]
+        if profile.http_version is HttpVersion.HTTP3:
+            return [proxy, ("QUIC", profile.tls_start, profile.connect_end)]
+        return [proxy, ("connect", profile.connect_start, profile.connect_end)]
+    connected = None if profile.proxy else profile.tcp_connected
     return [
-        ("connect", profile.connect_start, profile.tcp_connected),
+        proxy,
+        ("connect", profile.connect_start, connected),
         ("TLS", profile.tls_start, profile.tls_end),
     ]
+
+
+def _proxy_end(profile: Profile) -> Ns | None:
+    """The last that is known of the proxy; one that forwards has no handshake."""
+    return profile.proxy_handshake_end or profile.proxy_connect_end
 
 
 def _happened(label: str, start: Ns, end: Ns) -> bool:
@@ -223,6 +233,8 @@ def _connection_facts(profile: Profile) -> Iterator[str]:
     yield profile.http_version or "no connection"
     if profile.peer_ip is not None and profile.port is not None:
         yield _address(profile.peer_ip, profile.port)
+    if profile.proxy is not None:
+        yield f"proxy {profile.proxy}"
     if profile.tls is not None:
         yield profile.tls.version
     if profile.http_version is not None:

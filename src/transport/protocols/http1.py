@@ -18,7 +18,7 @@ from typing import cast
 import h11
 
 from ..buffers import Buffer
-from ..config import HttpVersion, Limits
+from ..config import HttpVersion, Limits, ProxyServer
 from ..errors import InvalidHeader
 from ..message import Headers, RequestHead, ResponseHead
 from .events import (
@@ -32,6 +32,7 @@ from .events import (
 from .fields import announces_length, headers_from
 from .h11_private import new_request, unparsed_bytes
 from .http1_plain import REFUSED_FIELDS, request_head_bytes, whole_response
+from .http_connect import proxy_authorization
 from .machine import StreamTotals
 
 #: Body bytes queued at most before `transmit` must take them: one buffer of the driver.
@@ -95,7 +96,9 @@ class Http1Machine:
 
     version = HttpVersion.HTTP1
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, forwarder: ProxyServer | None = None) -> None:
+        """Be ready for the first request; `forwarder` is the proxy that is to forward them."""
+        self._forwarder = forwarder
         self._head_limit_bytes = limits.response_head_bytes
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.response_head_bytes)
         self._messages: dict[int, _Message] = {}
@@ -133,8 +136,8 @@ class Http1Machine:
             raise RuntimeError("this connection takes no request now")
         if end and head.content_length:
             raise RuntimeError("a body was announced and none follows")
-        plain = request_head_bytes(head)
-        request = _h11_request(head, end=end) if plain is None else None
+        plain = request_head_bytes(head) if self._forwarder is None else None
+        request = _h11_request(head, end=end, forwarder=self._forwarder) if plain is None else None
         self._requests += 1
         message = _Message(self._requests, head if request is None else None)
         self._messages[message.stream_id] = self._current = message
@@ -273,7 +276,7 @@ class Http1Machine:
         head, message.untold = message.untold, None
         if head is None:
             return
-        self._give(_h11_request(head, end=False))
+        self._give(_h11_request(head, end=False, forwarder=self._forwarder))
         if body_bytes:
             self._give(h11.Data(data=cast("bytes", _FileBytes(body_bytes))))
         if message.request_ended:
@@ -389,10 +392,17 @@ class Http1Machine:
         )
 
 
-def _h11_request(head: RequestHead, *, end: bool) -> h11.Request:
+def _h11_request(head: RequestHead, *, end: bool, forwarder: ProxyServer | None) -> h11.Request:
     if head.method == "CONNECT":
         raise InvalidHeader("CONNECT opens a tunnel; it cannot be sent as a request")
     fields = [("Host", head.url.origin.authority), *head.headers.fields]
+    target = head.url.target
+    if forwarder is not None:
+        # RFC 9112 §3.2.2: a proxy is told the whole URL.
+        target = str(head.url)
+        authorization = proxy_authorization(forwarder)
+        if authorization is not None:
+            fields.append(("Proxy-Authorization", authorization))
     if head.content_length is None and not end:
         fields.append(("Transfer-Encoding", "chunked"))
     elif announces_length(head):
@@ -405,7 +415,7 @@ def _h11_request(head: RequestHead, *, end: bool) -> h11.Request:
         encoded = [
             (name.encode("ascii"), value.strip(" \t").encode("latin-1")) for name, value in fields
         ]
-        return new_request(head.method, head.url.target, encoded)
+        return new_request(head.method, target, encoded)
     except (h11.LocalProtocolError, UnicodeEncodeError) as exc:
         raise InvalidHeader(f"the request head cannot be sent in HTTP/1.1: {exc}") from exc
 
