@@ -392,3 +392,19 @@ async def test_congestion_controllers(
             assert await answers(connection, server.url())
             used = type(connection.machine.quic._loss._cc).__name__.lower()
     assert used.endswith(congestion_control)
+
+
+async def test_the_cipher_suites_are_chosen(certificates: Certificates) -> None:
+    quic = QuicOptions(cipher_suites=("TLS_CHACHA20_POLY1305_SHA256",))
+    dialling = Dialling(certificates, quic=quic)
+    with anyio.fail_after(PATIENCE_S):
+        async with (
+            serving(serve_with(certificates.server)) as server,
+            dialling.connection(server.url()) as connection,
+        ):
+            assert await answers(connection, server.url())
+    assert connection.facts.tls is not None
+    assert connection.facts.tls.cipher == "TLS_CHACHA20_POLY1305_SHA256"
+    wrong = QuicOptions(cipher_suites=("TLS_AES_128_CCM_SHA256",))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="TLS_AES_128_CCM_SHA256"):
+        await Dialling(certificates, quic=wrong).dial("https://127.0.0.1:9/")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
+import truststore
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -21,6 +23,7 @@ from tests.peers.certificates import Certificates
 from trilane.transport.config import TlsOptions
 from trilane.transport.errors import CertificateError, TlsError, TransportError, UsageError
 from trilane.transport.facts import TlsFacts
+from trilane.transport.net.chain import chain_verifier
 from trilane.transport.net.memory import memory_pair
 from trilane.transport.net.tls import TlsStream
 from trilane.transport.net.tls_context import tls_setup
@@ -287,3 +290,59 @@ async def test_a_context_of_a_subclass_is_used_as_it_is(certificates: Certificat
     facts, _ = await shake(TlsOptions(verify=special), server, ("h2",))
     assert facts.alpn == "http/1.1"
     assert Special.wrapped == 1
+
+
+# --- versions, ciphers, other trust stores --------------------------------------------------------
+
+
+def server_limited_to(
+    certificates: Certificates, version: ssl.TLSVersion, ciphers: str = "DEFAULT"
+) -> ssl.SSLContext:
+    context = certificates.server.server_context("h2")
+    context.maximum_version = version
+    context.set_ciphers(ciphers)
+    return context
+
+
+async def test_the_oldest_version(certificates: Certificates) -> None:
+    old = server_limited_to(certificates, ssl.TLSVersion.TLSv1_2)
+    ca = str(certificates.ca)
+    facts, _ = await shake(TlsOptions(verify=ca), old)
+    assert facts.version == "TLSv1.2"
+    with pytest.raises(TlsError, match="TLS version"):
+        await shake(TlsOptions(verify=ca, minimum="1.3"), old)
+    facts, _ = await shake(
+        TlsOptions(verify=ca, minimum="1.3"), certificates.server.server_context("h2")
+    )
+    assert facts.version == "TLSv1.3"
+
+
+async def test_cipher_suites_of_tls_1_2(certificates: Certificates) -> None:
+    server = server_limited_to(certificates, ssl.TLSVersion.TLSv1_2)
+    ca, wanted = str(certificates.ca), "ECDHE-ECDSA-AES128-GCM-SHA256"
+    facts, _ = await shake(TlsOptions(verify=ca, ciphers=wanted), server)
+    assert facts.cipher == wanted
+    other = server_limited_to(certificates, ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-CHACHA20-POLY1305")
+    with pytest.raises(TlsError):
+        await shake(TlsOptions(verify=ca, ciphers=wanted), other)
+    with pytest.raises(UsageError, match="NONSENSE"):
+        await tls_setup(TlsOptions(ciphers="NONSENSE"), ())
+
+
+@pytest.mark.parametrize("more", [{"minimum": "1.3"}, {"ciphers": "DEFAULT"}])
+async def test_a_users_context_has_its_own(more: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="on the context itself"):
+        await tls_setup(TlsOptions(verify=ssl.create_default_context(), **more), ())
+
+
+async def test_the_store_of_the_operating_system(certificates: Certificates) -> None:
+    store = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    server = certificates.server.server_context("h2")
+    with pytest.raises(CertificateError):
+        await shake(TlsOptions(verify=store), server)
+    # It reveals nobody it trusts, so QUIC cannot use it and says so.
+    with pytest.raises(UsageError, match="does not list its CA certificates"):
+        chain_verifier(TlsOptions(verify=store))
+    store.load_verify_locations(certificates.ca)
+    facts, _ = await shake(TlsOptions(verify=store), server)
+    assert facts.version == "TLSv1.3"

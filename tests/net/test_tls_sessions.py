@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
+import truststore
 
 from tests.net.support import ServerSide
 from tests.peers.certificates import Certificates
@@ -85,6 +86,14 @@ async def test_every_connection_after_the_first_resumes(
 async def test_a_users_context_resumes_too(certificates: Certificates, version: str) -> None:
     store, server = SessionStore(), server_of(certificates, version)
     options = TlsOptions(verify=certificates.client_context())
+    assert [await exchange(store, server, options) for _ in range(3)] == [False, True, True]
+
+
+async def test_so_does_one_of_a_subclass(certificates: Certificates) -> None:
+    store, server = SessionStore(), server_of(certificates, "1.3")
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(certificates.ca)
+    options = TlsOptions(verify=context)
     assert [await exchange(store, server, options) for _ in range(3)] == [False, True, True]
 
 

@@ -136,7 +136,10 @@ def _default_flags() -> ssl.VerifyFlags:
 
 
 def _context_store(context: ssl.SSLContext) -> crypto.X509Store:
-    authorities = context.get_ca_certs(binary_form=True)
+    try:
+        authorities = context.get_ca_certs(binary_form=True)
+    except NotImplementedError:  # truststore's
+        authorities = []
     if not authorities:
         # A folder of certificates is only looked at when one is needed, and cannot be listed.
         raise UsageError(

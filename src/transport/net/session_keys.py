@@ -38,5 +38,8 @@ def session_key(origin: Origin, options: TlsOptions, alpn: tuple[str, ...]) -> S
 
 
 def _settings(context: ssl.SSLContext) -> tuple[int | bool, ...]:
-    stored = context.cert_store_stats()
+    try:
+        stored = context.cert_store_stats()
+    except NotImplementedError:  # truststore's
+        stored = {}
     return context.verify_mode, context.check_hostname, context.verify_flags, *stored.values()
