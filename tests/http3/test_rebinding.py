@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+import trilane
 from tests.http3.uploads import BytesBody, Dialling, make_exchange
 from tests.interop.cases import FULL_SIZES, MIB
 from tests.peers import servers
@@ -84,3 +85,30 @@ async def test_64_mib_to_quic_go_go_on(certificates: Certificates, caddy: Endpoi
     assert exchange.recorder.leg.high_performance
     assert receipt.body_bytes == len(data)
     assert receipt.body_sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_where_the_server_does_not_follow_the_upload_is_sent_again(
+    certificates: Certificates, caddy: Endpoints
+) -> None:
+    data = random.Random(23).randbytes(16 * MIB)
+    assert caddy.https_port is not None
+    with nat(caddy.https_port) as gate:
+
+        def rebind(progress: trilane.Progress) -> None:
+            if not gate.public_ports and progress.sent >= len(data) // 2:
+                gate.rebind()
+
+        # Whatever is lost for so long is taken to be lost for good.
+        quic = trilane.QuicOptions(idle_timeout_s=1.0)
+        async with trilane.AsyncClient(verify=str(certificates.ca), quic=quic) as client:
+            response = await client.request(
+                "POST", gate.url(), content=data, protocol="h3", on_progress=rebind
+            )
+
+    receipt = Receipt.from_json(response.content)
+    assert receipt.body_sha256 == hashlib.sha256(data).hexdigest()
+    assert response.profile is not None
+    first, second = response.profile.legs
+    assert "nothing was heard" in str(first.error)
+    assert second.error is None

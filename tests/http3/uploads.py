@@ -13,7 +13,14 @@ from tests.http3.udp_server import background
 from tests.peers.certificates import Certificates, Identity
 from tests.peers.plain_names import SYSTEM_NAMES
 from trilane.transport.body import Body
-from trilane.transport.config import EngineOptions, Limits, QuicOptions, Timeouts, TlsOptions
+from trilane.transport.config import (
+    AddressRule,
+    EngineOptions,
+    Limits,
+    QuicOptions,
+    Timeouts,
+    TlsOptions,
+)
 from trilane.transport.connections.exchange import Exchange, Progress
 from trilane.transport.connections.http3 import Http3Connection
 from trilane.transport.connections.http3_dialer import QuicDialer
@@ -103,13 +110,15 @@ class Dialling:
     log: DialLog = field(default_factory=DialLog)
     early_data: bool = False
     sessions: SessionStore = field(default_factory=SessionStore)
+    allow: AddressRule | None = None
     dialer: QuicDialer | None = None
     """Made at the first dial, and used again, tickets and all."""
 
     async def dial(self, url: str) -> Http3Connection:
         tls = self.tls or TlsOptions(verify=str(self.certificates.ca))
         if self.dialer is None:
-            self.dialer = QuicDialer(EngineOptions(tls=tls, quic=self.quic), self.sessions)
+            options = EngineOptions(tls=tls, quic=self.quic, allow_address=self.allow)
+            self.dialer = QuicDialer(options, self.sessions)
         origin = parse_url(url).origin
         self.log = replace(DialLog())
         return await self.dialer.dial(

@@ -52,7 +52,7 @@ def serving(home: Namespace, folder: Path, host: str) -> Iterator[Site]:
         ProgramMissing: caddy is not installed.
     """
     program = find_program("caddy", "caddy")
-    ca, identity = _certificates(folder, host)
+    ca, identity = make_identity(folder, host)
     config = folder / "Caddyfile"
     config.write_text(
         _CADDYFILE.format(folder=folder, host=host, cert=identity.cert, key=identity.key),
@@ -81,7 +81,8 @@ def serving(home: Namespace, folder: Path, host: str) -> Iterator[Site]:
         yield Site(host, ca, caddy)
 
 
-def _certificates(folder: Path, host: str) -> tuple[Path, Identity]:
+def make_identity(folder: Path, host: str) -> tuple[Path, Identity]:
+    """An authority, and a certificate of its that is valid for the address."""
     authority = trustme.CA()
     ca = folder / "ca.pem"
     authority.cert_pem.write_to_path(ca)
