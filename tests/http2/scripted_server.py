@@ -27,6 +27,7 @@ from trilane.transport.connections.exchange import Exchange, Progress, RawRespon
 from trilane.transport.connections.http2 import Http2Connection
 from trilane.transport.errors import ConnectionLost
 from trilane.transport.net.memory import Link, MemoryStream, memory_pair
+from trilane.transport.net.stream import ByteStream
 from trilane.transport.profile.moments import ConnectionFacts, DialRecord
 from trilane.transport.profile.recorder import Leg, Recorder
 
@@ -119,6 +120,15 @@ async def connected(
 ) -> AsyncIterator[tuple[Http2Connection, H2Server]]:
     """A running driver and its server; both end with the block."""
     near, far = memory_pair(clock=time.monotonic_ns, to_server=to_server)
+    async with driving(near, far, window=window, limits=limits) as both:
+        yield both
+
+
+@asynccontextmanager
+async def driving(
+    near: ByteStream, far: MemoryStream, *, window: int = 1 << 20, limits: Limits | None = None
+) -> AsyncIterator[tuple[Http2Connection, H2Server]]:
+    """A driver on one stream, and a server on the one it leads to."""
     facts = ConnectionFacts(
         connection_id=next_connection_id(),
         version=HttpVersion.HTTP2,

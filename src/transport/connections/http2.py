@@ -9,26 +9,32 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from enum import Enum, auto
+from functools import partial
 
 import anyio
+from anyio.lowlevel import checkpoint
 
+from ..body import BodyReader, FileRange, FileRangeReader
 from ..config import Limits
 from ..errors import (
     ClientClosed,
     ConnectionLost,
     RemoteProtocolError,
     ResponseTooLarge,
+    SourceError,
     TransportError,
 )
-from ..net.stream import ByteStream
+from ..net.sendfile import make_resident
+from ..net.stream import ByteStream, FilledStream
 from ..net.transmit_stamps import SentSpan
 from ..profile.moments import ConnectionFacts, Ns, TransportSample
 from ..protocols.events import BodyAcked, ConnectionTerminated, Event, GoAwayReceived
 from ..protocols.http2 import Http2Machine
-from ..protocols.http2_queue import OutChunk
+from ..protocols.http2_queue import FileRun, OutChunk
 from .connection import ConnectionState
+from .http2_body import LONGEST_RANGE_BYTES, RangeFeed, files_kept_open, fill_from, is_bulk
 from .kernel_moments import enter_stamps
-from .multiplexed import MultiplexedConnection
+from .multiplexed import TURN_BYTES, MultiplexedConnection
 from .request_stream import RequestStream
 from .tcp_sample import tcp_sample
 
@@ -74,6 +80,8 @@ class Http2Connection(MultiplexedConnection):
         self._over = anyio.Event()
         self._stopped = anyio.Event()
         self._write_error: ConnectionLost | None = None
+        self._filled = stream if isinstance(stream, FilledStream) else None
+        self._feeds: dict[int, RangeFeed] = {}
         self._spans: dict[int, SentSpan] = {}
         """Of the requests in progress, when the kernel makes stamps."""
 
@@ -185,15 +193,37 @@ class Http2Connection(MultiplexedConnection):
         # What was taken made room for more.
         for event in self.machine.take_events():
             self._handle(event, time.monotonic_ns())
-        for chunks in _writes(batch):
-            for chunk in chunks:
-                if (stream := self.streams.get(chunk.stream_id)) is not None:
-                    self._begin_write(stream)
-            if self._stream.stamps is not None:
-                self._stream.stamps.sealing = any(chunk.end for chunk in chunks)
-            data = chunks[0].data if len(chunks) == 1 else b"".join([c.data for c in chunks])
-            await self._stream.send(data)
-            self._flushed(chunks)
+        with files_kept_open(batch):
+            for chunks in _writes(batch):
+                for chunk in chunks:
+                    if (stream := self.streams.get(chunk.stream_id)) is not None:
+                        self._begin_write(stream)
+                if self._stream.stamps is not None:
+                    self._stream.stamps.sealing = any(chunk.end for chunk in chunks)
+                if chunks[0].run is not None:
+                    await self._write_run(chunks[0], chunks[0].run)
+                    continue
+                data = chunks[0].data if len(chunks) == 1 else b"".join([c.data for c in chunks])
+                await self._stream.send(data)
+                self._flushed(chunks)
+
+    async def _write_run(self, chunk: OutChunk, run: FileRun) -> None:
+        stream = self.streams.get(chunk.stream_id)
+        if self._filled is None or (stream is not None and stream.error is not None):
+            # Of a file that could not be read a moment ago.
+            self.machine.give_up_range(chunk)
+            return
+        try:
+            await self._filled.send_filled(run.byte_count, partial(fill_from, run))
+        except SourceError as error:
+            self.machine.give_up_range(chunk)
+            if stream is not None:
+                stream.fail(error)
+                stream.wake()
+            return
+        if stream is not None:
+            stream.exchange.recorder.leg.high_performance = True
+        self._flushed([chunk])
 
     def _begin_write(self, stream: RequestStream) -> None:
         stamps = self._stream.stamps
@@ -236,6 +266,44 @@ class Http2Connection(MultiplexedConnection):
             await self._over.wait()
         self._end(error)
 
+    # --- long files -------------------------------------------------------------------------
+
+    async def queue_body(self, stream: RequestStream, reader: BodyReader) -> None:
+        """Queue the whole body, ranges of files by name where that is possible."""
+        filled = self._filled
+        bulk = filled is not None and is_bulk(stream.exchange)
+        if filled is None or not bulk or not isinstance(reader, FileRangeReader):
+            await super().queue_body(stream, reader)
+            return
+        feed = self._feeds[stream.stream_id] = RangeFeed(reader)
+        buffer = self.turn_buffer(stream)
+        more = True
+        while more and not stream.sending_over:
+            # It cannot begin before anything was written.
+            found = feed.next_range() if filled.begin_bulk() else None
+            if found is None:
+                more = await self.queue_read(stream, reader, buffer)
+            else:
+                await self._queue_range(stream, feed, found)
+
+    async def _queue_range(self, stream: RequestStream, feed: RangeFeed, found: FileRange) -> None:
+        turn_bytes = LONGEST_RANGE_BYTES if len(self.streams) == 1 else TURN_BYTES
+        count = min(found.length, turn_bytes, self.machine.send_budget(stream.stream_id))
+        if count <= 0:
+            await self.wait_writable(stream)
+            return
+        await make_resident(found.fd, found.offset, count)
+        # The peer may have shrunk its window meanwhile, or another request used it.
+        count = min(count, self.machine.send_budget(stream.stream_id))
+        if count <= 0 or stream.sending_over:
+            return
+        content = feed.content_of(found)
+        self.machine.send_range(stream.stream_id, content, found.offset, count)
+        feed.reader.skip(count)
+        stream.body_queued += count
+        self.kick()
+        await checkpoint()
+
     # --- hooks ------------------------------------------------------------------------------
 
     def kick(self) -> None:
@@ -261,6 +329,9 @@ class Http2Connection(MultiplexedConnection):
 
     def close_books(self, stream: RequestStream) -> None:
         """Enter what the kernel noted about the writes that held the request's ends."""
+        feed = self._feeds.pop(stream.stream_id, None)
+        if feed is not None:
+            feed.close()
         span = self._spans.pop(stream.stream_id, None)
         if span is not None and self._stream.stamps is not None:
             enter_stamps(stream.exchange.recorder, self._stream.stamps, span)
@@ -308,7 +379,7 @@ def _writes(batch: list[OutChunk]) -> Iterator[list[OutChunk]]:
     """Small chunks together, for a call costs more than a copy; a big one alone, uncopied."""
     small: list[OutChunk] = []
     for chunk in batch:
-        if len(chunk.data) <= JOIN_BYTES:
+        if chunk.run is None and len(chunk.data) <= JOIN_BYTES:
             small.append(chunk)
             continue
         if small:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -9,6 +10,9 @@ from ..buffers import Buffer
 from ..facts import TlsFacts
 from ..profile.kernel import TcpInfo
 from .transmit_stamps import TransmitStamps
+
+#: What every room has place for.
+LONGEST_FILL_BYTES = 264 * 1024
 
 
 @dataclass(slots=True)
@@ -128,5 +132,48 @@ class BulkStream(Protocol):
         Raises:
             ConnectionLost: the connection broke.
             SourceError: the file cannot be read.
+        """
+        ...
+
+
+class PlaintextRoom(Protocol):
+    """Where plaintext is put before it is encrypted, in pieces."""
+
+    @property
+    def byte_count(self) -> int:
+        """How much fits."""
+        ...
+
+    def places(self, start: int, stop: int) -> list[memoryview]:
+        """Where the bytes from `start` to `stop` are to be written."""
+        ...
+
+    def put(self, start: int, data: Buffer) -> None:
+        """Write bytes from `start` on."""
+        ...
+
+
+Fill = Callable[[PlaintextRoom], None]
+
+
+@runtime_checkable
+class FilledStream(Protocol):
+    """A byte stream whose faster way is to have plaintext written where it is encrypted from."""
+
+    def begin_bulk(self) -> bool:
+        """See `BulkStream`."""
+        ...
+
+    async def send_filled(self, byte_count: int, fill: Fill) -> None:
+        """Send what `fill` writes, after `begin_bulk`; counted and timed like `send`.
+
+        What `fill` raises comes out, and nothing was sent then.
+
+        Args:
+            byte_count: how much it is; at most `LONGEST_FILL_BYTES`.
+            fill: writes it into the room, from its beginning.
+
+        Raises:
+            ConnectionLost: the connection broke.
         """
         ...

@@ -24,7 +24,7 @@ from ..sessions import SessionSlot
 from ..sources.positional import read_at
 from .reasons import lost
 from .sendfile import unreadable
-from .stream import LayerableStream, WireCounters
+from .stream import Fill, LayerableStream, WireCounters
 from .tls_context import TlsSetup
 from .tls_errors import handshake_error, tls_reason
 from .tls_secrets import client_random
@@ -145,9 +145,10 @@ class TlsStream:
         That is faster for long bodies, and stays so for whatever follows on the connection.
         """
         if self._follower is not None and not self.broken:
-            translator, self._follower = self._follower.hand_over(), None
+            translator = self._follower.hand_over()
             if translator is not None:
                 self._bulk = translator, RecordRoom(_BULK_RECORDS)
+                self._follower = None
         return self._bulk is not None
 
     async def send_file(self, fd: int, offset: int, count: int) -> int:
@@ -174,6 +175,16 @@ class TlsStream:
             await self._deliver(taken, first=sent == 0)
             sent += taken
         return sent
+
+    async def send_filled(self, byte_count: int, fill: Fill) -> None:
+        """Send plaintext that is written where it is sealed from; see `FilledStream`."""
+        self._check_sendable()
+        if self._bulk is None:
+            raise RuntimeError("send_filled needs begin_bulk")
+        translator, room = self._bulk
+        fill(room)
+        self._seal(translator, room, byte_count)
+        await self._deliver(byte_count, first=True)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Return at least one byte of plaintext, or `b""` at end; see `ByteStream.receive`."""

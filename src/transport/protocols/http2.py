@@ -19,8 +19,14 @@ from . import h2_private
 from .events import Event
 from .http2_core import Http2Core, StreamRecord
 from .http2_fields import HeadEncoder
-from .http2_frames import begins_with_message, data_frames, head_frames
-from .http2_queue import OutChunk
+from .http2_frames import (
+    HEADER_BYTES,
+    begins_with_message,
+    data_frames,
+    data_headers,
+    head_frames,
+)
+from .http2_queue import FileRun, OutChunk, PlacesSource
 from .http2_receive import Http2Receiver
 from .machine import StreamTotals
 
@@ -87,6 +93,35 @@ class Http2Machine:
             record.local_ended = True
             core.close_if_complete(record)
 
+    def send_range(
+        self, stream_id: int, content: PlacesSource, offset: int, byte_count: int
+    ) -> None:
+        """Queue a range of a file, at most `send_budget`, which does not end the body.
+
+        The caller keeps the content open while the stream is not over, and the one who writes
+        what `transmit_chunks` returns does so meanwhile.
+        """
+        core = self._core
+        if byte_count > core.budget(stream_id):
+            raise RuntimeError(f"stream {stream_id} has no budget for this range")
+        h2_private.take_window(core.h2, stream_id, byte_count)
+        headers = data_headers(stream_id, byte_count, core.h2.max_outbound_frame_size)
+        frame_bytes = byte_count + HEADER_BYTES * len(headers)
+        run = FileRun(content, offset, headers, frame_bytes)
+        core.queue.push(OutChunk(stream_id, b"", byte_count, is_body=True, run=run))
+        core.guard.earn_bytes(byte_count)
+
+    def give_up_range(self, chunk: OutChunk) -> None:
+        """Reset the stream of a chunk that was not written, for its file cannot be read."""
+        record = self._core.records.get(chunk.stream_id)
+        if record is not None:
+            record.sent_bytes -= chunk.byte_count
+        self._core.queue.put_back(chunk)
+        self._core.reset(chunk.stream_id, ErrorCodes.CANCEL)
+        # Had the stream been over already, nobody would have dropped it.
+        dropped = self._core.queue.drop_body(chunk.stream_id)
+        h2_private.return_connection_window(self._core.h2, dropped)
+
     def reset_stream(self, stream_id: int, *, response_complete: bool = False) -> None:
         """Give the stream up with RST_STREAM; what waits of its body is not sent."""
         code = ErrorCodes.NO_ERROR if response_complete else ErrorCodes.CANCEL
@@ -132,8 +167,8 @@ class Http2Machine:
         chunks = self._core.queue.take(limit_bytes)
         for chunk in chunks:
             record = self._core.records.get(chunk.stream_id)
-            if record is not None and begins_with_message(chunk.data):
-                record.sent_bytes += len(chunk.data)
+            if record is not None and (chunk.is_body or begins_with_message(chunk.data)):
+                record.sent_bytes += chunk.byte_count
         self._core.wake_starved()
         return chunks
 

@@ -275,6 +275,20 @@ def data_frames(stream_id: int, data: memoryview, frame_bytes: int, *, end: bool
     return b"".join(parts)
 
 
+def data_headers(stream_id: int, byte_count: int, frame_bytes: int) -> list[tuple[bytes, int]]:
+    """The headers of DATA frames for so many bytes, of at most `frame_bytes` of payload each.
+
+    Each comes with the size of its payload; none ends the stream.
+    """
+    sizes = [frame_bytes] * (byte_count // frame_bytes)
+    if rest := byte_count % frame_bytes:
+        sizes.append(rest)
+    return [
+        (struct.pack(">BHBBL", size >> 16, size & 0xFFFF, FrameType.DATA, 0, stream_id), size)
+        for size in sizes
+    ]
+
+
 def split_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Cut frames of our own making into (stream id, bytes)."""
     start = 0

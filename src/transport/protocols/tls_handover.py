@@ -63,11 +63,13 @@ class RecordFollower:
             self._opener = None
 
     def hand_over(self) -> RecordTranslator | None:
-        """End the counting; None when it cannot be shown to be right."""
-        opener, self._opener = self._opener, None
-        # After a KeyUpdate its record has been opened, and no number of the new keys was used.
-        if opener is None or (opener.number == 0 and not self._last):
+        """End the counting; None before the first record, or if it cannot be shown to be right."""
+        if not self._last:
             return None
+        opener, self._opener = self._opener, None
+        if opener is None:
+            return None
+        # After a KeyUpdate its record has been opened, and no number of the new keys was used.
         if opener.number > 0:
             try:
                 open_record(opener.keys, opener.number - 1, self._last)

@@ -92,8 +92,8 @@ class RecordRoom:
             places[0] = places[0][start - first * MAX_CONTENT_BYTES :]
         return places
 
-    def put(self, start: int, data: memoryview) -> None:
-        """Write plaintext."""
+    def put(self, start: int, data: Buffer) -> None:
+        """Write plaintext from `start` on."""
         done = 0
         for place in self.places(start, start + len(data)):
             place[:] = data[done : done + len(place)]
