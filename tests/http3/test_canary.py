@@ -33,6 +33,7 @@ CONNECTION = (
     "_cryptos",
     "_find_preferred_address",
     "_handshake_confirmed",
+    "_host_cids",
     "_idle_timeout",
     "_loss",
     "_max_datagram_size",
@@ -43,6 +44,7 @@ CONNECTION = (
     "_peer_cid_available",
     "_probe_pending",
     "_quic_logger",
+    "_remote_ack_delay_exponent",
     "_remote_max_data",
     "_remote_max_data_used",
     "_remote_max_stream_data_bidi_remote",
@@ -51,6 +53,7 @@ CONNECTION = (
     "_retire_peer_cid",
     "_spaces",
     "_spin_bit",
+    "_spin_highest_pn",
     "_state",
     "_streams",
     "_streams_queue",
@@ -225,6 +228,31 @@ def test_keys_are_where_we_look(make_pair: MakePair) -> None:
     assert isinstance(aead._iv, int)
     assert protection is not None
     assert len(protection._encryptor.update(bytes(32))) == 32
+
+
+def test_what_follows_from_a_packet_that_only_acknowledges() -> None:
+    # `aioquic_acks` does the same; what aioquic comes to do besides, it must do, too.
+    source = inspect.getsource(QuicConnection.receive_datagram)
+    start = source.index("# raise expected packet number")
+    states = set(re.findall(r"\b((?:self|space)\.\w+)(?: = |\.add\()", source[start:]))
+    assert states == {
+        "self._ack_eliciting_sent_since_receipt",
+        "self._close_at",
+        "self._remote_initial_source_connection_id",  # the first packet of all
+        "self._spin_bit",
+        "self._spin_highest_pn",
+        "self.host_cid",  # a server's
+        "space.ack_at",  # something that asks for an acknowledgement
+        "space.ack_queue",
+        "space.expected_packet_number",
+        "space.largest_received_packet",
+        "space.largest_received_time",
+        "space.received_packets",
+    }
+    handled = inspect.getsource(QuicConnection._handle_ack_frame)
+    assert set(re.findall(r"(self\.[\w.]+) =", handled)) == {
+        "self._loss.peer_completed_address_validation"
+    }
 
 
 def test_the_http3_layer_calls_what_we_override() -> None:

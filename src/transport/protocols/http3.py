@@ -28,6 +28,7 @@ from ..message import RequestHead
 from . import aioquic_paths as paths
 from . import aioquic_private as private
 from . import aioquic_trains as trains
+from .aioquic_acks import take_bare_ack
 from .aioquic_recovery import acks_together
 from .aioquic_tls import CertificateCheck, CheckedConnection
 from .bulk_quic import BulkSender
@@ -293,7 +294,8 @@ class Http3Machine:
                     self.give_up(FORGOTTEN)
                     break
                 self.round_trips.arrived_s = at_s
-                self.quic.receive_datagram(data, address, now_s)
+                if not take_bare_ack(self.quic, data, address, now_s):
+                    self.quic.receive_datagram(data, address, now_s)
         return self._collect(now_s)
 
     def transmit(self, now_s: float) -> list[Datagram]:
