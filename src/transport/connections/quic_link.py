@@ -29,7 +29,8 @@ from .path_watch import PathWatch
 #: Datagrams handled before other tasks get their turn (about 10 ms of work).
 _TURN_DATAGRAMS = 64
 #: Trains sent before acknowledgements are looked for; each is at most 65 kB and 0.2 ms of work.
-_TURN_TRAINS = 8
+#: More of them fill a receiver's socket buffer and then the window, and both sides wait in turn.
+_TURN_TRAINS = 2
 #: Waits shorter than this only let other tasks run. Both event loops sleep whole milliseconds, and
 #: a pacer that is asked every millisecond lets 16 datagrams pass: no more than 170 Mbit/s. Gaps
 #: this short occur above 100 Mbit/s, where the CPU is busy anyway.
