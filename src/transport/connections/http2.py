@@ -232,13 +232,18 @@ class Http2Connection(MultiplexedConnection):
         stream.write_begun = True
 
     def _flushed(self, batch: list[OutChunk]) -> None:
-        watched = any(stream.exchange.profile for stream in self.streams.values())
-        acked_bytes = self._acked_wire_bytes() if watched else None
+        acked_bytes = self._acked_wire_bytes() if self._watches(batch) else None
         for chunk in batch:
             stream = self.streams.get(chunk.stream_id)
             # What follows the end (WINDOW_UPDATE for a long response) is no part of the request.
             if stream is not None and not stream.end_flushed:
                 self._account(stream, chunk, acked_bytes)
+
+    def _watches(self, batch: list[OutChunk]) -> bool:
+        """Whether a body that goes on was written; after its end its own request asks."""
+        ended = {chunk.stream_id for chunk in batch if chunk.end}
+        going_on = (self.streams.get(c.stream_id) for c in batch if c.stream_id not in ended)
+        return any(stream is not None and stream.exchange.profile for stream in going_on)
 
     def _account(self, stream: RequestStream, chunk: OutChunk, acked_bytes: int | None) -> None:
         """Note that a chunk of a request was written, and what is acknowledged by now."""
