@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import InvalidUrl
+from .hosts import ascii_host
 from .message import parse_url
 from .origins import KnownAlternative
 
@@ -27,7 +28,7 @@ def load_alternatives(path: Path) -> list[KnownAlternative]:
         known = [
             KnownAlternative(
                 parse_url(entry["origin"]).origin,
-                (str(entry["host"]), int(entry["port"])),
+                (ascii_host(str(entry["host"])), int(entry["port"])),
                 float(entry["expires_s"]) - now_s,
             )
             for entry in entries

@@ -13,6 +13,8 @@ from trilane.transport.policy.altsvc import Alternative, parse_alt_svc
     ("value", "expected"),
     [
         ('h3=":443"', (Alternative(protocol="h3", host="", port=443),)),
+        ('h3="0x7F.1:443"', (Alternative(protocol="h3", host="127.0.0.1", port=443),)),
+        ('h3="a b:443", h3="a/@b:443", h3="a\tX:443", h3="1.2.3.4.5:443"', ()),
         (
             'h3=":8443"; ma=60; persist=1',
             (Alternative(protocol="h3", host="", port=8443, max_age_s=60, persist=True),),

@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from ..errors import InvalidUrl
+from ..hosts import ascii_host
+
 #: RFC 7838 §3.1: fresh for 24 hours unless `ma` says otherwise.
 DEFAULT_MAX_AGE_S = 86400
 
@@ -46,18 +49,29 @@ def parse_alt_svc(value: str) -> tuple[Alternative, ...] | None:
         authority = _AUTHORITY.fullmatch(_unquoted(match[2]))
         if authority is None or not 0 < int(authority[2]) < 1 << 16:
             continue
+        host = _host(authority[1])
+        if host is None:
+            continue
         parameters = {name.lower(): _unquoted(raw) for name, raw in _PARAMETER.findall(match[3])}
         age = parameters.get("ma", "")
         found.append(
             Alternative(
                 protocol=unquote(match[1]),
-                host=authority[1].strip("[]").lower(),
+                host=host,
                 port=int(authority[2]),
                 max_age_s=int(age) if age.isdecimal() else DEFAULT_MAX_AGE_S,
                 persist=parameters.get("persist") == "1",
             )
         )
     return tuple(found)
+
+
+def _host(text: str) -> str | None:
+    """The one spelling of a host, which `Alt-Used` repeats; None when it is none."""
+    try:
+        return ascii_host(text.strip("[]")) if text else ""
+    except InvalidUrl:
+        return None
 
 
 def _unquoted(text: str) -> str:
