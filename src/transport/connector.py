@@ -135,6 +135,9 @@ class Connector:
     async def _connect(self, aim: _Aim, log: DialLog) -> Connection:
         services = await aim.names.services(aim.origin, log) if self._asks_for_services(aim) else ()
         way = route(aim.plan, aim.origin, services)
+        if aim.plan.quic is not None and not way.quic:
+            # Whoever waits for this connection is to know that it will be no HTTP/3.
+            self._memory.quic_not_offered(aim.origin)
         if not way.quic:
             return await self._connect_tcp(aim, way.tcp, log)
         if not way.tcp:

@@ -14,6 +14,8 @@ from .policy.selection import OriginKnowledge
 #: Chromium's broken list (net/http/broken_alternative_services): 300 s, doubling up to 2 days.
 BROKEN_FIRST_S = 300.0
 BROKEN_LONGEST_S = 2 * 86400.0
+#: For so long QUIC is left out after HTTPS records that do not name it; then they are asked again.
+ABSENT_S = 300.0
 #: Origins remembered; the least recently used is forgotten first.
 MAX_ORIGINS = 1000
 
@@ -33,6 +35,7 @@ class _Memory:
     alternative: tuple[str, int] | None = None
     alternative_until_s: float = 0.0
     broken_until_s: float = 0.0
+    absent_until_s: float = 0.0
     failures: int = 0
     srtt_s: float | None = None
 
@@ -52,6 +55,7 @@ class OriginMemory:
         now_s = self._clock_s()
         return OriginKnowledge(
             quic_broken=now_s < memory.broken_until_s,
+            quic_absent=now_s < memory.absent_until_s,
             alternative=memory.alternative if now_s < memory.alternative_until_s else None,
             srtt_s=memory.srtt_s,
         )
@@ -79,6 +83,10 @@ class OriginMemory:
         wait_s = min(BROKEN_FIRST_S * 2 ** min(memory.failures, 18), BROKEN_LONGEST_S)
         memory.failures += 1
         memory.broken_until_s = self._clock_s() + wait_s
+
+    def quic_not_offered(self, origin: Origin) -> None:
+        """HTTPS records say that the origin does not speak HTTP/3."""
+        self._memory(origin).absent_until_s = self._clock_s() + ABSENT_S
 
     def quic_worked(self, origin: Origin) -> None:
         """QUIC came up: nothing is held against it any more."""

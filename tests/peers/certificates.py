@@ -35,7 +35,7 @@ class Certificates:
     ca: Path
     """The authority clients are told to trust."""
     server: Identity
-    """Valid for localhost, 127.0.0.1 and ::1."""
+    """Valid for localhost, 127.0.0.1, ::1 and every name in trilane.test."""
     expired: Identity
     wrong_host: Identity
     unknown_ca: Identity
@@ -59,7 +59,7 @@ def make_certificates(folder: Path) -> Certificates:
         not_after=now - dt.timedelta(days=1),
     )
     issued = {
-        "server": authority.issue_cert(*LOOPBACK_NAMES),
+        "server": authority.issue_cert(*LOOPBACK_NAMES, "*.trilane.test"),
         "expired": expired,
         "wrong-host": authority.issue_cert("elsewhere.example"),
         "unknown-ca": trustme.CA().issue_cert(*LOOPBACK_NAMES),

@@ -146,7 +146,6 @@ def _https(record: dns.rdtypes.IN.HTTPS.HTTPS, owner: dns.name.Name) -> HttpsRec
     alias, is_root = record.priority == 0, record.target == dns.name.root
     target = "" if alias and is_root else _text(owner if is_root else record.target)
     if alias:
-        # RFC 9460 §2.4.2: parameters of an alias are ignored.
         return HttpsRecord(priority=0, target=target)
     mandatory = record.params.get(svcb.ParamKey.MANDATORY)
     port = record.params.get(svcb.ParamKey.PORT)

@@ -12,8 +12,8 @@ exactly h2            ALPN h2                         h2 with prior knowledge (R
 exactly h3            QUIC only                       refused: HTTP/3 has no cleartext form
 ====================  ==============================  ===========================================
 
-QUIC is left out of a race while it is known to be broken for the origin, and through a proxy that
-speaks HTTP, which carries no datagrams.
+QUIC is left out of a race while it is known to be broken for the origin, or not to be there, and
+through a proxy that speaks HTTP, which carries no datagrams.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class OriginKnowledge:
 
     quic_broken: bool = False
     """QUIC failed lately, or lost a race without an answer."""
+    quic_absent: bool = False
+    """HTTPS records name protocols of the origin, and HTTP/3 is not among them."""
     alternative: tuple[str, int] | None = None
     """Host and port of an h3 alternative service (RFC 7838), when one was advertised."""
     srtt_s: float | None = None
@@ -98,7 +100,7 @@ def choose(
     alpn = (_H2, _H1) if preference.http2 else (_H1,)
     if not preference.http3 or (proxy is not None and not proxy.is_socks):
         return Plan(reusable=frozenset(alpn), alpn=alpn)
-    if knowledge.quic_broken:
+    if knowledge.quic_broken or (knowledge.quic_absent and knowledge.alternative is None):
         # An HTTP/3 connection that came up after all is still the best one.
         return Plan(reusable=frozenset({_H3, *alpn}), alpn=alpn)
     delay_s = _tcp_delay_s(knowledge.srtt_s)
