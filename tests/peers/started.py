@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
+from typing import TypeVar
 
 import pytest
 
 from tests.peers.process import ProgramMissing
-from tests.peers.servers import Endpoints
+
+T = TypeVar("T")
 
 
-def started(server: AbstractContextManager[Endpoints]) -> Iterator[Endpoints]:
+def started(server: AbstractContextManager[T]) -> Iterator[T]:
     """Run a server; without its program, skip what needs it, or fail where that is not allowed."""
     with ExitStack() as stack:
         try:
