@@ -18,6 +18,7 @@ from tests.http3.pair import Upload
 from trilane.transport.net.memory_datagram import LinkConditions
 from trilane.transport.protocols import http3
 from trilane.transport.protocols.aioquic_private import recovery_figures
+from trilane.transport.protocols.aioquic_trains import packet_keys
 from trilane.transport.protocols.events import (
     BodyAcked,
     BodyUnreadable,
@@ -25,6 +26,7 @@ from trilane.transport.protocols.events import (
     SendingStopped,
 )
 
+KEY_PHASE_BIT = 0x04
 CONTENT = random.Random(1).randbytes(300_000)
 
 
@@ -120,11 +122,24 @@ def test_flow_control_of_the_stream(make_pair: MakePair, window: int) -> None:
     finish(pair, upload)
 
 
-def test_flow_control_of_the_connection(make_pair: MakePair) -> None:
-    pair = make_pair(server={"max_data": 20_000}, conditions=LinkConditions(loss=0.02), seed=2)
+@pytest.mark.parametrize("window", [8_000, 20_000])
+def test_flow_control_of_the_connection(make_pair: MakePair, window: int) -> None:
+    pair = make_pair(server={"max_data": window}, conditions=LinkConditions(loss=0.02), seed=2)
     uploads = begin(pair, CONTENT[:100_000], CONTENT[:50_000])
 
+    feed = pair.each_step
+    quic = pair.machine.quic
+    used: list[int] = []
+
+    def feed_and_look() -> None:
+        feed()
+        sent = sum(stream.sender.highest_offset for stream in quic._streams.values())
+        used.append(sent - quic._remote_max_data)
+
+    pair.each_step = feed_and_look
     finish(pair, *uploads)
+
+    assert max(used) <= 0
 
 
 def test_key_updates_on_the_way(make_pair: MakePair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +160,37 @@ def test_key_updates_on_the_way(make_pair: MakePair, monkeypatch: pytest.MonkeyP
     finish(pair, upload)
 
     assert phases == {0, 1}
+
+
+def test_trains_carry_out_a_key_update(make_pair: MakePair) -> None:
+    pair = make_pair()
+    begin(pair, CONTENT)
+    pair.run(lambda: pair.trains > 2)
+    quic = pair.machine.quic
+    before = packet_keys(quic)
+    quic.request_key_update()
+    after = packet_keys(quic)
+
+    assert after.first_byte_bits ^ before.first_byte_bits == KEY_PHASE_BIT
+    assert after.iv != before.iv
+
+
+def test_the_congestion_window_is_kept_to(make_pair: MakePair) -> None:
+    pair = make_pair(conditions=LinkConditions(delay_s=0.05))
+    (upload,) = begin(pair, CONTENT)
+    feed = pair.each_step
+    spare: list[int] = []
+
+    def feed_and_look() -> None:
+        feed()
+        figures = pair.machine.recovery()
+        spare.append(figures.congestion_window_bytes - figures.bytes_in_flight)
+
+    pair.each_step = feed_and_look
+    finish(pair, upload)
+
+    # What cannot be filled by another packet is left.
+    assert 0 <= min(spare) < 1350
 
 
 def test_the_peer_wants_no_more(make_pair: MakePair) -> None:
@@ -224,6 +270,9 @@ def test_a_probe_after_silence_carries_the_body(make_pair: MakePair) -> None:
     pair.run(lambda: pair.trains > 2)
     alive, pair.link.conditions = pair.link.conditions, LinkConditions(loss=1.0)
     pair.run(lambda: pair.machine.recovery().pto_count >= 2)
+    # aioquic's turn: a probe goes beyond the window.
+    assert pair.machine.next_train(pair.now_s) is None
+    assert pair.machine.transmit(pair.now_s)
     pair.link.conditions = alive
 
     finish(pair, upload)

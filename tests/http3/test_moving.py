@@ -10,6 +10,7 @@ from tests.http3.bulk import BulkUpload, begin, finish
 from tests.http3.conftest import MakePair
 from tests.http3.pair import CLIENT, Pair, Upload
 from trilane.transport.net.memory_datagram import LinkConditions
+from trilane.transport.protocols.aioquic_private import datagram_bytes
 from trilane.transport.protocols.events import ConnectionTerminated
 from trilane.transport.protocols.http3_close import CloseKind
 
@@ -114,6 +115,7 @@ def test_nothing_is_supposed_about_the_new_path(make_pair: MakePair) -> None:
     # Until the server has answered the challenge: the initial window, sent by aioquic.
     assert pair.trains == trains
     assert set(pair.datagram_sizes) == {1200}
+    assert datagram_bytes(pair.machine.quic) == 1200
     assert sum(pair.datagram_sizes) <= INITIAL_WINDOW
     pair.run(lambda: pair.machine.recovery().smoothed_rtt_s is not None)
     smoothed_s = pair.machine.recovery().smoothed_rtt_s
@@ -215,3 +217,14 @@ def test_the_way_may_change_while_addresses_stay(make_pair: MakePair) -> None:
     assert pair.machine.recovery().congestion_window_bytes == INITIAL_WINDOW
     finish(pair, upload)
     assert pair.machine.quic._peer_cid.cid == connection_id
+
+
+def test_an_answer_is_asked_for_even_when_nothing_is_to_be_said(make_pair: MakePair) -> None:
+    pair = make_pair(conditions=SLOW)
+    pair.run(lambda: pair.machine.recovery().bytes_in_flight == 0)
+    pair.machine.path_changed(pair.now_s)
+    pair.run(lambda: pair.machine.recovery().smoothed_rtt_s is not None)
+    move(pair)
+    pair.run(lambda: pair.machine.recovery().smoothed_rtt_s is not None)
+
+    assert server_at(pair, ELSEWHERE)

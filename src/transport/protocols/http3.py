@@ -416,7 +416,7 @@ class Http3Machine:
         with self._guarded():
             private.forget_path(self.quic, now_s)
             self._path.restart()
-            # A challenge alone would only probe: the server follows what is no probe (§9.2).
+            # To hear soon whether there is an answer, and be followed: not every packet is (§9.2).
             self.quic.send_ping(0)
 
     def datagram_refused(self, mtu_bytes: int | None, *, ipv6: bool) -> None:
