@@ -73,6 +73,7 @@ class Engine:
         if self._options.sessions_path is not None:
             path = self._options.sessions_path
             await to_thread.run_sync(take_sessions, path, self._sessions)
+        self._sessions.wants_tcp = True
         self._stack = stack = AsyncExitStack()
         source = await self._name_source(stack)
         tasks = await stack.enter_async_context(anyio.create_task_group())
@@ -105,6 +106,7 @@ class Engine:
         stack, self._stack = self._stack, None
         if stack is None:
             return
+        self._sessions.wants_tcp = False
         with anyio.move_on_after(CLOSE_GRACE_S, shield=True):
             await self._pool.aclose()
         await self._keep_alternatives()

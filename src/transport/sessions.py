@@ -51,6 +51,8 @@ class SessionStore:
 
     def __init__(self, kept_keys: int = KEPT_KEYS) -> None:
         self._kept_keys = kept_keys
+        self.wants_tcp = True
+        """Whether sessions of TLS over TCP are of use; not when nobody connects any more."""
         self._kept: OrderedDict[SessionKey, Kept] = OrderedDict()
 
     def __iter__(self) -> Iterator[tuple[SessionKey, Kept]]:
@@ -94,6 +96,11 @@ class SessionSlot:
     def __init__(self, store: SessionStore, key: SessionKey) -> None:
         self._store = store
         self._key = key
+
+    @property
+    def wants_tcp(self) -> bool:
+        """Whether a session of TLS over TCP would be used."""
+        return self._store.wants_tcp
 
     def take_tcp(self) -> SSLSession | None:
         """The session to resume over TCP."""

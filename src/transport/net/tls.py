@@ -323,8 +323,6 @@ class TlsStream:
             raise self._lost(tls_reason(exc)) from exc
         else:
             self.read_ns = self._inner.read_ns
-            if self._sessions is not None:
-                self._sessions.saw_data()
         if self._outgoing.pending:
             self._flush_nowait()
             self._check_debt()
