@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,12 @@ from trilane import uploadFile
 LARGE_BYTES, SMALL_BYTES = 1 << 20, 1 << 10
 
 
-async def used(server: Endpoints, scheme: str, path: Path, protocol: str, **mode: bool) -> bool:
+async def used(
+    server: Endpoints, scheme: str, path: Path, protocol: str, **options: object
+) -> bool:
+    given = {"verify": str(server.ca), **options}
     res = await uploadFile(
-        url=server.url(scheme),
-        filePath=path,
-        name="file",
-        verify=str(server.ca),
-        protocol=protocol,
-        **mode,
+        url=server.url(scheme), filePath=path, name="file", protocol=protocol, **given
     )
     assert res["statusCode"] == 200
     value = res["profile"]["usingHighPerformanceMode"]
@@ -49,11 +48,18 @@ async def test_a_small_file_is_not_worth_it(receiver: Endpoints, tmp_path: Path)
     assert not await used(receiver, "http", path, "http/1.1")
 
 
+async def test_a_file_over_tls_is_encrypted_in_place(
+    receiver: Endpoints, large: Path, protocol: str
+) -> None:
+    assert await used(receiver, "https", large, protocol)
+
+
 @pytest.mark.parametrize("tcp_protocol", ["http/1.1", "h2"])
-async def test_what_is_encrypted_in_this_process_is_not_the_kernels_to_send(
+async def test_a_context_of_the_users_is_left_to_openssl(
     receiver: Endpoints, large: Path, tcp_protocol: str
 ) -> None:
-    assert not await used(receiver, "https", large, tcp_protocol)
+    context = ssl.create_default_context(cafile=str(receiver.ca))
+    assert not await used(receiver, "https", large, tcp_protocol, verify=context)
 
 
 async def test_every_protocol_can_do_without(

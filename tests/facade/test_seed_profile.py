@@ -278,11 +278,9 @@ def protocol(story: Story) -> None:
 
 
 def using_high_performance_mode(story: Story) -> None:
-    # Whether there is a bulk sender depends on protocol and platform; it can always be left out.
+    # It can always be left out.
     assert story.literal.profile["usingHighPerformanceMode"] is False
-    # The file's bytes are encrypted in this process, so the kernel cannot send them from the file.
-    if story.protocol != "h3":
-        assert story.large.profile["usingHighPerformanceMode"] is False
+    assert story.large.profile["usingHighPerformanceMode"] is True
     if story.in_clear is not None:
         assert story.in_clear.profile["usingHighPerformanceMode"] is True
 
