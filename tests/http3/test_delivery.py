@@ -146,3 +146,22 @@ def test_keys_are_updated_on_the_way(make_pair: MakePair, monkeypatch: pytest.Mo
     pair.run(lambda: bool(pair.of_kind(ResponseEnded)))
     assert bytes(pair.server.requests[sending.stream_id].body) == body
     assert len(phases) >= 4
+
+
+def test_requests_do_not_wait_behind_streams_that_are_over(make_pair: MakePair) -> None:
+    # aioquic keeps a stream that is over until it sends next. A full turn of such streams at the
+    # head of its queue once hid the requests behind them until the next PING.
+    pair = make_pair()
+    for _ in range(12):
+        Upload(pair, b"first").feed()
+    pair.run(lambda: len(pair.of_kind(ResponseEnded)) == 12 and over(pair) == 12)
+    began_s = pair.now_s
+    for _ in range(12):
+        Upload(pair, b"second").feed()
+    pair.run(lambda: len(pair.of_kind(ResponseEnded)) == 24)
+
+    assert pair.now_s - began_s < 1
+
+
+def over(pair: Pair) -> int:
+    return sum(stream.is_finished for stream in pair.machine.quic._streams_queue)
