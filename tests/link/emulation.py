@@ -111,6 +111,9 @@ def emulated_link(folder: Path, *, congestion_control: str = "reno") -> Iterator
             host.set_sysctl("net.ipv4.tcp_congestion_control", congestion_control)
             # What one test has learnt of the path must not speed up, or slow down, the next one.
             host.set_sysctl("net.ipv4.tcp_no_metrics_save", "1")
+            # Linux refuses a client's QUIC once a second only; tests come back sooner.
+            host.set_sysctl("net.ipv6.icmp.ratelimit", "0")
+            host.set_sysctl("net.ipv4.icmp_ratelimit", "0")
         log = folder / "forwarder.log"
         forwarder = stack.enter_context(_forwarding(client_fd, server_fd, log))
         yield Link(client, server, forwarder, log)
