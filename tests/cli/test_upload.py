@@ -66,6 +66,21 @@ def test_json_is_one_object_with_every_key_of_the_seed(
     assert file["sha256"] == hashlib.sha256(photo.read_bytes()).hexdigest()
 
 
+def test_a_name_that_nobody_knows_leads_where_it_was_told_to(
+    receiver: ReceiverAddress, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = f"example.test:{receiver.port}"
+    flags = ["-k", "--json", "--resolve", f"{here}:127.0.0.1"]
+    assert main(["upload", f"https://{here}/u", str(photo), *flags]) == 0
+    assert json.loads(capsys.readouterr().out)["profile"]["peerIP"] == "127.0.0.1"
+
+
+def test_a_name_server_without_tls_is_wrong_usage(run: Run) -> None:
+    status, out, err = run("/u", "--doh-url", "http://dns.test/dns-query")
+    assert (status, out) == (2, "")
+    assert "must start with https://" in err
+
+
 def test_json_of_a_failure(capsys: pytest.CaptureFixture[str], photo: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

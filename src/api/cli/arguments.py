@@ -15,6 +15,8 @@ Backend = Literal["asyncio", "trio"]
 Protocol = Literal["auto", "http/1.1", "h3"]
 TlsVersion = Literal["1.2", "1.3"]
 NameAndValue = tuple[str, str]
+HostAndAddresses = tuple[str, tuple[str, ...]]
+"""`host:port` and the IP addresses it has."""
 
 _SERVE_PORT = 8443
 
@@ -46,6 +48,9 @@ class UploadArguments:
     interface: str | None = None
     proxy: str | None = field(default=None, repr=False)
     no_proxy: str | None = None
+    resolve: tuple[HostAndAddresses, ...] = ()
+    resolver: str | None = None
+    """URL of a name server."""
     timeout_s: float | None = 60.0
     count: int = 1
     json: bool = False
@@ -153,6 +158,7 @@ def _add_upload(parser: argparse.ArgumentParser) -> None:
         help="go through a proxy: http, https, socks5 or socks5h; '' for none",
     )
     add("--noproxy", metavar="HOSTS", help="reach these hosts directly, as NO_PROXY does")
+    _add_names(parser)
     add("--timeout", metavar="MS", type=_milliseconds, default=60.0, help="0 for none (60000)")
     add("-n", "--count", type=_count, default=1, help="upload so many times, one after the other")
     add("--json", action="store_true", help="print one JSON object per upload, nothing else")
@@ -200,6 +206,18 @@ def _add_tls(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_names(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--resolve",
+        metavar="HOST:PORT:ADDR[,ADDR]",
+        action="append",
+        default=[],
+        type=_resolved,
+        help="the addresses of a host, instead of looking them up; '*' for any host",
+    )
+    parser.add_argument("--doh-url", metavar="URL", help="look names up over HTTPS at this server")
+
+
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--port", type=_port, default=_SERVE_PORT, help=f"0 for a free one ({_SERVE_PORT})")
@@ -239,6 +257,8 @@ def _upload_arguments(
         interface=None if _is_address(given.interface) else given.interface,
         proxy=given.proxy,
         no_proxy=given.noproxy,
+        resolve=tuple(given.resolve),
+        resolver=given.doh_url,
         timeout_s=given.timeout or None,
         count=given.count,
         json=given.json,
@@ -249,7 +269,7 @@ def _upload_arguments(
 
 
 def _is_address(text: str | None) -> bool:
-    """Whether `--interface` was given an address, which curl's takes too."""
+    """Whether it is an IP address; curl's `--interface` takes one, too."""
     try:
         ip_address(text or "")
     except ValueError:
@@ -275,6 +295,14 @@ def _header(text: str) -> NameAndValue:
     if not colon and text.endswith(";") and text[:-1].strip():
         return text[:-1].strip(), ""
     raise argparse.ArgumentTypeError(f"{text!r} is not 'NAME: VALUE' (nor 'NAME;')")
+
+
+def _resolved(text: str) -> HostAndAddresses:
+    host, port, *rest = [*text.split(":", 2), "", ""]
+    addresses = tuple(each.removeprefix("[").removesuffix("]") for each in rest[0].split(","))
+    if not host or not all(map(_is_address, addresses)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT:ADDR, with IP addresses")
+    return f"{host}:{_number(port, 1, 65535)}", addresses
 
 
 def _pins(text: str) -> tuple[str, ...]:

@@ -51,6 +51,8 @@ async def _upload_all(arguments: UploadArguments) -> Status:
             interface=arguments.interface,
             proxy=arguments.proxy,
             no_proxy=arguments.no_proxy,
+            resolver=arguments.resolver,
+            resolve=dict(arguments.resolve),
             timeout=arguments.timeout_s,
         ) as client:
             statuses = [
