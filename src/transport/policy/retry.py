@@ -31,9 +31,10 @@ def may_retry(failure: Failure, policy: RetryStale) -> bool:
     """Decide whether to send the request again on a fresh connection.
 
     Three cases: the peer promised not to have processed it (any method: RFC 9113 §8.7, RFC 9114
-    §4.1.1), or a reused connection died before any response byte, which almost always means that
-    the server closed it while it was idle. The second is a guess, so it is made once and only as
-    far as the policy goes; "always" is what WeChat's stack and the browsers do.
+    §4.1.1); a reused connection died before any response byte, which almost always means that the
+    server closed it while it was idle; or the network cut it off before it was sent whole. The
+    second and third are guesses, so they are made once and only as far as the policy goes;
+    "always" is what WeChat's stack and the browsers do.
     """
     if not failure.rewindable:
         return False
