@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import Protocol
 
 import anyio
@@ -14,8 +15,10 @@ from ..config import AddressRule
 from ..errors import AddressRefused, ResolveError, ResolveReason
 from ..hosts import is_ip_literal
 from ..policy.addresses import is_allowed
+from ..policy.nat64 import IPV4_ONLY_NAME, prefixes_in
 from ..profile.moments import Ns
 from .dial_log import DialLog
+from .ways_out import is_ipv6_only_towards
 
 #: Lookups at once. They have their own limit: a name server that does not answer must not keep
 #: file reads from getting a thread.
@@ -94,7 +97,8 @@ async def resolve_host(
 ) -> tuple[str, ...]:
     """Find the addresses that may be dialled; all that is dialled comes from here.
 
-    An IP literal is its own address, without a lookup.
+    An IP literal is its own address, without a lookup; but an IPv4 one on a host that has IPv6 only
+    is translated as its network does it (NAT64), and the rule is asked about both.
 
     Args:
         whom: name or IP literal (IPv6 without brackets), and port.
@@ -111,7 +115,23 @@ async def resolve_host(
     """
     host, port = whom
     found = (host,) if is_ip_literal(host) else await _look_up(host, port, names, log, protocol)
-    return found if allow is None else _allowed(whom, found, log, protocol, allow)
+    allowed = found if allow is None else _allowed(whom, found, log, protocol, allow)
+    if not is_ip_literal(host) or ":" in host or not is_ipv6_only_towards(host):
+        return allowed
+    translated = await _translated(host, port, names, log, protocol)
+    return translated if allow is None else _allowed(whom, translated, log, protocol, allow)
+
+
+async def _translated(
+    host: str, port: int, names: Names, log: DialLog, protocol: str
+) -> tuple[str, ...]:
+    """What stands for an IPv4 address here (RFC 8305 §7.1); itself, where nothing does."""
+    try:
+        shown = await _look_up(IPV4_ONLY_NAME, port, names, log, protocol)
+    except ResolveError:
+        return (host,)
+    address = IPv4Address(host)
+    return tuple(str(each.synthesize(address)) for each in prefixes_in(shown)) or (host,)
 
 
 async def _look_up(

@@ -55,8 +55,9 @@ def public_addresses_only(address: IPv4Address | IPv6Address) -> bool:
 
     Loopback, private, link-local, carrier-grade NAT, multicast, documentation and all other special
     addresses (RFC 6890) are not, nor are IPv6 addresses that stand for such an IPv4 address:
-    IPv4-mapped ones, NAT64's well-known prefix (RFC 6052) and 6to4 (RFC 3056). A network that uses
-    a NAT64 prefix of its own has to keep private addresses out at its gateway.
+    IPv4-mapped ones, NAT64's well-known prefix (RFC 6052) and 6to4 (RFC 3056). IPv4 literals are
+    asked about before they are translated; names that a network's DNS64 translates with a prefix of
+    its own are not seen through: its gateway has to keep private addresses out.
     """
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC_V4)
