@@ -239,6 +239,23 @@ async def test_closing_is_bounded_when_the_peer_does_not_read() -> None:
     assert connection.state is ConnectionState.CLOSED
 
 
+async def test_the_end_of_a_connection_that_is_over_already_is_heard() -> None:
+    upload = Upload(5_000_000)
+    async with (
+        connected(window=1 << 24, to_server=Link(stall_after_bytes=1000)) as (connection, server),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(upload.attempt, connection)
+        await anyio.wait_all_tasks_blocked()
+        # The reason cannot be told to a peer that does not read, and then it goes.
+        await server.stream.send(FrameFactory().raw(6, 0, 0, b"short"))
+        await anyio.wait_all_tasks_blocked()
+        server.stream.close()
+        await anyio.wait_all_tasks_blocked()
+        assert connection.state is ConnectionState.CLOSED
+    assert isinstance(upload.error, RemoteProtocolError)
+
+
 async def test_cancelling_the_connections_task_ends_what_runs() -> None:
     upload = Upload(500_000)
     async with connected(window=1000) as (connection, server):

@@ -144,6 +144,11 @@ class Http2Connection(MultiplexedConnection):
                 return
             for event in self.machine.receive_data(data):
                 self._handle(event, self._stream.read_ns)
+            if not data:
+                # Also where the machine was over before, and so has nothing to say of it: an end
+                # that is asked for again comes again at once, and the loop would never turn.
+                self._end(ConnectionLost("the server ended the connection"))
+                return
             if self.machine.has_output:
                 self.kick()
             self.stream_finished()
