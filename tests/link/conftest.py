@@ -40,7 +40,7 @@ def site(wire: Link, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
 
 @pytest.fixture
 def link(wire: Link) -> Iterator[MakeLink]:
-    """Shape the wire: `link(rtt_ms=40, rate_mbit=10)`. Afterwards it is perfect again."""
+    """Shape the wire: `link(rtt_ms=40, rate_mbit=10)`. Afterwards it is perfect, and has no NAT."""
 
     def make(
         *,
@@ -64,3 +64,4 @@ def link(wire: Link) -> Iterator[MakeLink]:
     yield make
     wire.shape(Shape())
     wire.black_hole()
+    wire.end_translation()

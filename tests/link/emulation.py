@@ -67,6 +67,10 @@ class Link:
         """Let the NAT forget the client's bindings; see `translation.Translation.rebind`."""
         return self._order({"do": "rebind", "address": address})
 
+    def end_translation(self) -> LinkCounts:
+        """Take the NAT away: packets cross as they are."""
+        return self._order({"do": "end_translation"})
+
     def black_hole(self, *addresses: str) -> LinkCounts:
         """Let the client's packets to these addresses vanish, and only those."""
         return self._order({"do": "black_hole", "addresses": addresses})

@@ -5,6 +5,7 @@ standard input, each is answered with one line on standard output; end of input 
 
 - `{"do": "shape", "up": {...}, "down": {...}}`: what each direction is like (see `Shape`)
 - `{"do": "rebind", "address": "10.55.0.9"}`: the NAT forgets its bindings (address: see `rebind`)
+- `{"do": "end_translation"}`: there is no NAT any more
 - `{"do": "black_hole", "addresses": [...]}`: packets to these addresses vanish
 - `{"do": "counts"}`: answers with the `Counts` of both directions
 """
@@ -96,6 +97,8 @@ class Forwarder:
                 self._down.shape = Shape(**command["down"])
             case "rebind":
                 self._translation.rebind(command["address"])
+            case "end_translation":
+                self._translation.end()
             case "black_hole":
                 self._black_holes = frozenset(command["addresses"])
             case "counts":

@@ -164,6 +164,19 @@ def test_rebinding_can_change_the_address(version: int, protocol: int) -> None:
     assert seen(outside)[0][0] == OTHER[version]
 
 
+@every_kind
+def test_in_the_end_nothing_is_translated(version: int, protocol: int) -> None:
+    nat = Translation()
+    packet = packet_of(version, protocol, (CLIENT[version], 1000), (SERVER[version], 443))
+    nat.rebind()
+    nat.outward(packet)
+
+    nat.end()
+
+    assert nat.outward(packet) == packet
+    assert nat.inward(packet) == packet
+
+
 def test_an_address_of_the_other_version_is_not_used() -> None:
     nat = Translation()
     nat.rebind(OTHER[4])

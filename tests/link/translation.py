@@ -3,7 +3,8 @@
 At first nothing is translated. `rebind` forgets every binding, as a NAT does that restarts or
 times out: from then on the client's flows come from new ports (and from another address, if one
 is given), and what is sent to their old ones is dropped. IPv4 without options and IPv6 without
-extension headers, UDP and TCP; everything else passes as it is.
+extension headers, UDP and TCP; everything else passes as it is, even ICMP errors about translated
+packets: the client's kernel does not know what those are about.
 """
 
 from __future__ import annotations
@@ -64,6 +65,10 @@ class Translation:
         self._address = None if address is None else ip_address(address).packed
         self._public.clear()
         self._private.clear()
+
+    def end(self) -> None:
+        """Translate nothing any more."""
+        self._active = False
 
     def outward(self, packet: bytes) -> bytes:
         """Translate a packet from the client."""
