@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import h11
 import pytest
 from hypothesis import given
@@ -45,6 +47,12 @@ def test_what_the_machine_frames_itself_is_understood() -> None:
     connection = h11.Connection(h11.CLIENT)
     connection.send(new_request("POST", "/", [(b"Host", b"a"), (b"Transfer-Encoding", b"chunked")]))
     assert connection.send(h11.Data(data=b"four")) == b"4\r\nfour\r\n"
+
+
+def test_the_private_names_are_there() -> None:
+    headers = importlib.import_module("h11._headers").Headers
+    assert list(headers([(b"A", b"a", b"1")])) == [(b"a", b"1")]
+    assert len(h11.Connection(h11.CLIENT)._receive_buffer) == 0
 
 
 def test_unparsed_bytes_counts_what_no_event_has_taken() -> None:

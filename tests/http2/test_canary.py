@@ -6,8 +6,9 @@ from collections import deque
 
 import pytest
 from h2.connection import H2Connection
+from h2.exceptions import ProtocolError, StreamIDTooLowError
 from h2.settings import SettingCodes
-from hpack import Decoder, NeverIndexedHeaderTuple
+from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 
 from tests.http2.frame_factory import FrameFactory
 from trilane.transport.protocols import h2_private
@@ -22,6 +23,183 @@ def started() -> tuple[H2Connection, FrameFactory]:
     connection.receive_data(peer.settings())
     connection.send_headers(1, REQUEST)
     return connection, peer
+
+
+#: What `h2_private` looks at or calls, by where it is; a test's name says which is missing.
+NAMES = [
+    *(("connection", name) for name in ("_begin_new_stream", "decoder", "encoder", "streams")),
+    *(("connection", name) for name in ("local_settings", "open_outbound_streams")),
+    *(("connection", name) for name in ("outbound_flow_control_window", "state_machine")),
+    ("connection", "_inbound_flow_control_window_manager"),
+    *(("stream", name) for name in ("_expected_content_length", "_inbound_window_manager")),
+    *(("stream", name) for name in ("closed", "outbound_flow_control_window", "request_method")),
+    *(("state", name) for name in ("headers_received", "process_input", "state")),
+    *(("window", name) for name in ("current_window_size", "window_consumed")),
+    *(("encoder", name) for name in ("add", "header_table_size", "table_size_changes")),
+    *(("table", name) for name in ("dynamic_entries", "maxsize", "resized")),
+    ("decoder", "max_header_list_size"),
+]
+
+
+@pytest.mark.parametrize(("where", "name"), NAMES)
+def test_the_names_are_there(where: str, name: str) -> None:
+    connection, _ = started()
+    stream = connection.streams[1]
+    places: dict[str, object] = {
+        "connection": connection,
+        "stream": stream,
+        "state": stream.state_machine,
+        "window": stream._inbound_window_manager,
+        "encoder": connection.encoder,
+        "decoder": connection.decoder,
+        "table": connection.decoder.header_table,
+    }
+    assert hasattr(places[where], name)
+
+
+def counted(connection: H2Connection, stream_id: int) -> dict[str, object]:
+    """All that h2 keeps account of in a connection and one of its streams."""
+    stream = connection.streams[stream_id]
+    machine = {
+        name: value
+        for name, value in vars(stream.state_machine).items()
+        if name not in {"stream_id", "stream_closed_by"}
+    }
+    return {
+        "connection": connection.state_machine.state,
+        "highest": connection.highest_outbound_stream_id,
+        "open": connection.open_outbound_streams,
+        "machine": machine,
+        "method": stream.request_method,
+        "windows": [
+            (each.current_window_size, each.max_window_size)
+            for each in (
+                connection._inbound_flow_control_window_manager,
+                stream._inbound_window_manager,
+            )
+        ],
+        "outbound": (
+            connection.outbound_flow_control_window,
+            stream.outbound_flow_control_window,
+        ),
+    }
+
+
+@pytest.mark.parametrize("end", [True, False])
+@pytest.mark.parametrize("window", [65535, 1 << 20])
+def test_a_stream_begun_without_h2_is_one_it_has_begun(window: int, *, end: bool) -> None:
+    ours, theirs = twins(window)
+    h2_private.begin_stream(ours, 3, "POST", end=end)
+    theirs.send_headers(3, REQUEST, end_stream=end)
+    assert counted(ours, 3) == counted(theirs, 3)
+
+
+def test_a_stream_is_begun_only_where_h2_would_begin_it() -> None:
+    for make in (h2_begins, we_begin):
+        connection, _ = started()
+        make(connection, 5)
+        with pytest.raises(StreamIDTooLowError):
+            make(connection, 3)
+        connection.close_connection()
+        with pytest.raises(ProtocolError):
+            make(connection, 7)
+
+
+def h2_begins(connection: H2Connection, stream_id: int) -> None:
+    connection.send_headers(stream_id, REQUEST)
+
+
+def we_begin(connection: H2Connection, stream_id: int) -> None:
+    h2_private.begin_stream(connection, stream_id, "POST", end=False)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_response_taken_without_h2_is_one_it_has_taken(*, ended: bool, sent: bool) -> None:
+    """Head, body and end; the request may have ended before, or not."""
+    ours, theirs = twins(65535)
+    peers = FrameFactory()
+    if sent:
+        for each in (ours, theirs):
+            each.end_stream(1)
+    theirs.receive_data(peers.response(1, 200))
+    assert h2_private.take_head(ours, 1, end=False)
+    assert counted(ours, 1) == counted(theirs, 1)
+    for size, end in ((1, False), (0, False), (16384, ended)):
+        theirs.receive_data(peers.data(1, bytes(size), end=end))
+        assert h2_private.take_data(ours, 1, size, end=end)
+        if not (ended and sent and end):
+            assert counted(ours, 1) == counted(theirs, 1)
+    # Over on both sides, it is forgotten.
+    assert ours.open_outbound_streams == theirs.open_outbound_streams == (not (ended and sent))
+    assert ours.streams.keys() == theirs.streams.keys()
+
+
+def test_a_head_that_ends_the_response() -> None:
+    ours, theirs = twins(65535)
+    theirs.receive_data(FrameFactory().response(1, 204, end=True))
+    assert h2_private.take_head(ours, 1, end=True)
+    assert counted(ours, 1) == counted(theirs, 1)
+
+
+@pytest.mark.parametrize("before", ["nothing", "head", "end", "reset", "unknown"])
+def test_what_is_out_of_place_is_left_to_h2(before: str) -> None:
+    connection, peer = started()
+    stream_id = 3 if before == "unknown" else 1
+    if before in {"head", "end"}:
+        connection.receive_data(peer.response(1, 200, end=before == "end"))
+    if before == "reset":
+        connection.reset_stream(1)
+    # A second head, body before the head or after the end, and what belongs to no stream.
+    assert h2_private.take_head(connection, stream_id, end=False) is (before == "nothing")
+    can_take = before in {"nothing", "head"}
+    assert h2_private.take_data(connection, stream_id, 1, end=False) is can_take
+
+
+def test_more_than_a_window_is_left_to_h2() -> None:
+    connection, peer = started()
+    connection.receive_data(peer.response(1, 200))
+    assert not h2_private.take_data(connection, 1, 65536, end=False)
+    assert h2_private.take_data(connection, 1, 65535, end=False)
+    assert not h2_private.take_data(connection, 1, 1, end=False)
+    assert h2_private.take_data(connection, 1, 0, end=False)
+
+
+def twins(window: int) -> tuple[H2Connection, H2Connection]:
+    """Two connections alike, with a request on stream 1."""
+    made = [started()[0] for _ in range(2)]
+    for each in made:
+        each.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window})
+        each.receive_data(FrameFactory().settings_ack())
+    return made[0], made[1]
+
+
+@pytest.mark.parametrize("kind", [Encoder, Decoder])
+def test_a_change_of_the_table_is_noticed(kind: type[Encoder | Decoder]) -> None:
+    coder, peer = kind(), Encoder()
+    mark = h2_private.TableMark(coder)
+
+    def code(name: bytes, value: bytes) -> None:
+        fields = peer.encode([(name, value)]) if isinstance(coder, Decoder) else b""
+        if isinstance(coder, Encoder):
+            coder.encode([(name, value)])
+        else:
+            coder.decode(fields)
+
+    assert mark.changed()  # the first time it is asked
+    assert not mark.changed()
+    code(b"x-one", b"1")
+    assert mark.changed()
+    for _ in range(2):
+        code(b"x-one", b"1")  # from the table
+        code(b":method", b"GET")
+        assert not mark.changed()
+    # One that pushes all others out, and one that finds no room itself.
+    for value in (b"v" * 4000, b"v" * 5000):
+        code(b"x-large", value)
+        assert mark.changed()
+    coder.header_table_size = 100
+    assert mark.changed()
 
 
 def test_the_head_limit_reaches_the_decoder() -> None:

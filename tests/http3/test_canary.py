@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ CONNECTION = (
     "_state",
     "_streams",
     "_streams_queue",
+    "_version",
 )
 SENDER = (
     "_acked",
@@ -112,6 +114,7 @@ def test_loss_recovery(quic: QuicConnection, name: str) -> None:
     "name",
     [
         "_peer_certificate",
+        "_peer_certificate_chain",
         "alpn_negotiated",
         "early_data_accepted",
         "key_schedule",
@@ -128,6 +131,19 @@ def test_tls(certificates: Certificates, name: str) -> None:
 @pytest.mark.parametrize("name", ["cadata", "certificate", "certificate_chain", "private_key"])
 def test_configuration(certificates: Certificates, name: str) -> None:
     assert hasattr(client_configuration(certificates), name)
+
+
+@pytest.mark.parametrize("name", ["_W_est", "_t_epoch", "congestion_window", "ssthresh"])
+def test_congestion_control(quic: QuicConnection, name: str) -> None:
+    assert isinstance(quic._loss._cc, CubicCongestionControl)
+    assert hasattr(quic._loss._cc, name)
+
+
+def test_the_buffer_has_a_private_home_only() -> None:
+    buffer = importlib.import_module("aioquic._buffer")
+    assert issubclass(buffer.BufferReadError, ValueError)
+    reader = buffer.Buffer(data=b"\x40\x25\x01")
+    assert (reader.pull_uint_var(), reader.tell(), reader.eof()) == (0x25, 2, False)
 
 
 def test_values_and_signatures(quic: QuicConnection) -> None:
