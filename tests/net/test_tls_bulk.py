@@ -16,6 +16,7 @@ from tests.peers.certificates import Certificates
 from tests.peers.scripted import Peer, scripted_server
 from trilane.transport.config import TlsOptions
 from trilane.transport.errors import ConnectionLost
+from trilane.transport.net import tls_secrets
 from trilane.transport.net.memory import Link, memory_pair
 from trilane.transport.net.tls import TlsStream
 from trilane.transport.net.tls_context import tls_setup
@@ -129,6 +130,20 @@ async def test_openssl_seals_where_its_numbers_are_not_known(certificates: Certi
 
 def _swallow(peer: Peer) -> None:
     peer.hold()
+
+
+async def test_without_proc_the_users_key_log_goes_on(
+    certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_secrets, "_DESCRIPTORS", "/nonexistent")
+    keys = tmp_path / "keys"
+    options = TlsOptions(verify=str(certificates.ca), keylog_path=str(keys))
+    with scripted_server(_swallow, tls=certificates.server.server_context()) as server:
+        stream = await connect_tls(server.port, options)
+        await stream.send(b"data")
+        assert not stream.begin_bulk()
+        stream.close()
+    assert "CLIENT_TRAFFIC_SECRET_0" in keys.read_text()
 
 
 async def test_contexts_tell_their_secrets_only_during_a_handshake(

@@ -15,6 +15,8 @@ from contextlib import ExitStack, suppress
 #: The lines of one handshake have less than 1 KiB in all, so the pipe never fills, which would make
 #: OpenSSL wait.
 _READ_BYTES = 64 * 1024
+#: Where a pipe has a name; only Linux has it.
+_DESCRIPTORS = "/proc/self/fd"
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _LABEL = b"CLIENT_TRAFFIC_SECRET_0"
 _RANDOM = slice(11, 43)
@@ -79,7 +81,11 @@ class SecretLog:
             closing.callback(os.close, reading)
             os.set_blocking(reading, False)
             try:
-                self._context.keylog_filename = f"/proc/self/fd/{writing}"
+                self._context.keylog_filename = f"{_DESCRIPTORS}/{writing}"
+            except OSError:
+                # Python has let go of the user's log before it tried.
+                self._context.keylog_filename = self._user_path  # type: ignore[assignment]
+                raise
             finally:
                 os.close(writing)
             self._fd, self._closing = reading, closing.pop_all()
