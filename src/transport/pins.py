@@ -11,8 +11,9 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509 import load_der_x509_certificate
 
 from .errors import InvalidUrl, UsageError
 from .hosts import ascii_host
@@ -54,13 +55,22 @@ def pin_problem(pins: Pins, host: str, certificate_der: bytes | None) -> str | N
         return None
     if certificate_der is None:
         return "its key is pinned, and it showed none"
-    found = pin_of(certificate_der)
+    try:
+        found = pin_of(certificate_der)
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as exc:
+        return f"its key is pinned, and it cannot be read ({exc})"
     return None if found in wanted else f"its key is none of those pinned (it is {found})"
 
 
 def pin_of(certificate_der: bytes) -> str:
-    """The pin that a certificate's key fits."""
-    key = load_der_x509_certificate(certificate_der).public_key()
+    """The pin that a certificate's key fits.
+
+    Raises:
+        ValueError: it is no certificate, or its key is malformed.
+        InvalidVersion: it is a certificate of another version.
+        UnsupportedAlgorithm: its key is of an unknown kind.
+    """
+    key = x509.load_der_x509_certificate(certificate_der).public_key()
     info = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return f"sha256/{b64encode(sha256(info).digest()).decode('ascii')}"
 

@@ -16,7 +16,7 @@ from trilane.transport.errors import CertificateError, TransportError
 from trilane.transport.net.memory import memory_pair
 from trilane.transport.net.tls import TlsStream
 from trilane.transport.net.tls_context import tls_setup
-from trilane.transport.pins import pin_of, pins_of, read_pins
+from trilane.transport.pins import pin_of, pin_problem, pins_of, read_pins
 
 OTHER = "sha256/47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 
@@ -81,6 +81,12 @@ async def over_quic(tls: TlsOptions, certificates: Certificates) -> bytes:
                 raise
             requests = [each for side in server.sides for each in side.requests.values()]
     return b"".join(bytes(request.body) for request in requests)
+
+
+def test_a_certificate_that_cannot_be_read_fits_no_pin() -> None:
+    problem = pin_problem(read_pins({"localhost": [OTHER]}), "localhost", b"\x30\x00")
+    assert problem is not None
+    assert "cannot be read" in problem
 
 
 @pytest.mark.parametrize("verify", [True, False])

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from tests.net.support import ServerSide
 from tests.peers.certificates import Identity
@@ -169,6 +170,18 @@ async def problem_over_tcp(options: TlsOptions, identity: Identity, host: str) -
     client.close()
     server.close()
     return problem
+
+
+def test_names_that_cannot_be_read_are_refused(authorities: Authorities, ca: Path) -> None:
+    verifier = chain_verifier(TlsOptions(verify=str(ca)))
+    assert verifier is not None
+    x400_address = x509.UnrecognizedExtension(
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3002a300")
+    )
+    certificate = _issue(authorities.root, names=(), extension=x400_address).certificate
+    problem = verifier.problem([certificate], HOST)
+    assert problem is not None
+    assert "cannot be read" in problem
 
 
 def test_the_security_level_is_that_of_tcp(ca: Path) -> None:

@@ -37,6 +37,8 @@ class Spec:
     permitted: str | None = None
     """The domain in which alone it may vouch for names."""
     rsa_bits: int | None = None
+    extension: x509.UnrecognizedExtension | None = None
+    """One that no library would make."""
 
 
 @dataclass(slots=True)
@@ -94,6 +96,8 @@ def issue(spec: Spec, issuer: Issued | None = None) -> Issued:
     if spec.permitted:
         constraint = x509.NameConstraints([x509.DNSName(spec.permitted)], None)
         builder = builder.add_extension(constraint, critical=True)
+    if spec.extension:
+        builder = builder.add_extension(spec.extension, critical=False)
     return Issued(builder.sign(signer, hashes.SHA256()), key)
 
 

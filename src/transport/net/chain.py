@@ -18,6 +18,7 @@ from typing import TypeVar
 import service_identity.cryptography as identity
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.dsa import DSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -32,7 +33,7 @@ from .tls_errors import problem_text
 
 #: Bits of security by OpenSSL's security level (SSL_CTX_set_security_level).
 _LEVEL_BITS = (0, 80, 112, 128, 192, 256)
-#: Bits of security by the size of an RSA modulus (NIST SP 800-57, as OpenSSL has it).
+#: Bits of security by the size of an RSA or DSA modulus (NIST SP 800-57, as OpenSSL has it).
 _RSA_BITS = ((15360, 256), (7680, 192), (3072, 128), (2048, 112), (1024, 80))
 #: Hashes weaker than half their length: OpenSSL's figures.
 _BROKEN_HASH_BITS = {"md5": 39, "sha1": 63}
@@ -51,6 +52,14 @@ _WORDS = {
     _WEAK_CA_KEY: "CA certificate key too weak",
     _WEAK_SIGNATURE: "CA signature digest algorithm too weak",
 }
+
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 T = TypeVar("T", bound=x509.ExtensionType)
 
@@ -78,7 +87,7 @@ class ChainVerifier:
             code = self._code(path, host)
         except crypto.X509StoreContextError as exc:
             return problem_text(int(exc.errors[0]), str(exc))
-        except (ValueError, UnsupportedAlgorithm) as exc:
+        except _UNREADABLE as exc:
             # Extensions and keys are parsed when they are looked at.
             return f"it cannot be read ({exc})"
         return problem_text(code, _WORDS[code]) if code else None
@@ -219,7 +228,7 @@ def _name_code(certificate: x509.Certificate, host: str) -> int:
 
 def _key_bits(certificate: x509.Certificate) -> int:
     key = certificate.public_key()
-    if isinstance(key, RSAPublicKey):
+    if isinstance(key, (RSAPublicKey, DSAPublicKey)):
         return next((bits for size, bits in _RSA_BITS if key.key_size >= size), 0)
     if isinstance(key, EllipticCurvePublicKey):
         return key.key_size // 2
