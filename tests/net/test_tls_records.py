@@ -110,6 +110,21 @@ def test_keys_are_renewed_before_they_are_used_up(monkeypatch: pytest.MonkeyPatc
         nearly_used_up.seal_room(room, room.byte_count)
 
 
+def test_keys_that_openssl_has_used_up_are_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    for most, taken in ((2, False), (3, True)):
+        monkeypatch.setattr(tls_records, "MOST_RECORDS", most)
+        follower = RecordFollower(AES_128, SECRET)
+        follower.follow(DATA_RECORD + ALERT_RECORD)
+        assert (follower.hand_over() is not None) == taken
+
+
+def test_no_handover_behind_a_key_update_that_was_not_recognised() -> None:
+    padded = RecordSealer(TrafficKeys(AES_128, SECRET), 0).seal(0, b"\x18\0\0\1\0\x16")
+    follower = RecordFollower(AES_128, SECRET)
+    follower.follow(padded)
+    assert follower.hand_over() is None
+
+
 class OpenSslPair:
     """A client and a server of OpenSSL's, and the client's secret; bytes move when told to."""
 

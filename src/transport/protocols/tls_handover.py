@@ -72,10 +72,13 @@ class RecordFollower:
         # After a KeyUpdate its record has been opened, and no number of the new keys was used.
         if opener.number > 0:
             try:
-                open_record(opener.keys, opener.number - 1, self._last)
+                latest = open_record(opener.keys, opener.number - 1, self._last)
             except UnreadableRecord:
                 return None
-        return RecordTranslator(opener)
+            if _is_key_update(latest):
+                return None  # padded (§5.4, OpenSSL's RecordPadding), so it was not recognised
+        translator = RecordTranslator(opener)
+        return translator if translator.may_seal else None
 
 
 class RecordTranslator:
@@ -87,6 +90,11 @@ class RecordTranslator:
         """Go on where OpenSSL has stopped sending; it goes on writing, for the opener."""
         self._opener = opener
         self._sealer = RecordSealer(opener.keys, opener.number)
+
+    @property
+    def may_seal(self) -> bool:
+        """Whether OpenSSL left the keys good for a record: a KeyUpdate, when it is the last."""
+        return self._sealer.left > 0
 
     def seal(self, room: RecordRoom, byte_count: int) -> memoryview:
         """Seal the first bytes of the room; the records, which lie in the room."""
