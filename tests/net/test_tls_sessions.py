@@ -134,6 +134,15 @@ async def test_other_options_do_not_resume(certificates: Certificates) -> None:
     assert await exchange(store, server, options)
 
 
+def test_the_systems_authorities_are_part_of_the_key(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = session_key(ORIGIN, TlsOptions(), ())
+    assert session_key(ORIGIN, TlsOptions(), ()) == here
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca))
+    assert session_key(ORIGIN, TlsOptions(), ()) != here
+
+
 async def test_a_context_that_was_changed_does_not_resume(certificates: Certificates) -> None:
     store, server = SessionStore(), server_of(certificates, "1.3")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from ..config import TlsOptions
 from ..message import Origin
 from ..sessions import SessionKey
-from .tls_context import file_stamps
+from .tls_context import file_stamp, file_stamps
 
 
 def session_key(origin: Origin, options: TlsOptions, alpn: tuple[str, ...]) -> SessionKey:
@@ -25,7 +25,7 @@ def session_key(origin: Origin, options: TlsOptions, alpn: tuple[str, ...]) -> S
     user = verify if isinstance(verify, ssl.SSLContext) else None
     parts = (
         str(origin),
-        _settings(user) if user is not None else verify,
+        _trust(verify),
         options.cert,
         options.key,
         options.minimum,
@@ -35,6 +35,16 @@ def session_key(origin: Origin, options: TlsOptions, alpn: tuple[str, ...]) -> S
         alpn,
     )
     return SessionKey(sha256(json.dumps(parts).encode()).hexdigest(), user)
+
+
+def _trust(verify: bool | str | ssl.SSLContext) -> object:
+    if isinstance(verify, ssl.SSLContext):
+        return _settings(verify)
+    if verify is not True:
+        return verify
+    # A session that outlives the process must not outlive the trust of SSL_CERT_FILE either.
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile, paths.capath, paths.cafile and file_stamp(paths.cafile)
 
 
 def _settings(context: ssl.SSLContext) -> tuple[int | bool, ...]:
