@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.certificates import Certificates
+from tests.peers.name_server_front import caddy_front
 from tests.peers.name_servers import alpn, dnsdist, hint, host_record, https_record, port
 from tests.peers.process import free_port
 from tests.peers.servers import Endpoints
@@ -55,3 +56,11 @@ def doh(server_folder: Path, certificates: Certificates, caddy: Endpoints) -> It
         ),
     ]
     yield from started(dnsdist(server_folder, certificates, records))
+
+
+@pytest.fixture(scope="session")
+def doh_front(
+    server_folder: Path, certificates: Certificates, doh: Endpoints
+) -> Iterator[Endpoints]:
+    """The same name server, asked over all three protocols."""
+    yield from started(caddy_front(server_folder, certificates, doh))
