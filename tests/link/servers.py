@@ -40,13 +40,16 @@ class Site:
 
 
 @contextmanager
-def serving(home: Namespace, folder: Path, host: str) -> Iterator[Site]:
+def serving(
+    home: Namespace, folder: Path, host: str, *, bound: str | None = None
+) -> Iterator[Site]:
     """Run both servers in a namespace, listening on every address of it.
 
     Args:
         home: where they run.
         folder: takes their logs, configuration and certificates.
         host: the address clients will use; the certificate is valid for it.
+        bound: the address of the one port that listens on one only; `host`, if it is not given.
 
     Raises:
         ProgramMissing: caddy is not installed.
@@ -55,7 +58,7 @@ def serving(home: Namespace, folder: Path, host: str) -> Iterator[Site]:
     ca, identity = make_identity(folder, host)
     config = folder / "Caddyfile"
     config.write_text(
-        _CADDYFILE.format(folder=folder, host=host, cert=identity.cert, key=identity.key),
+        _CADDYFILE.format(folder=folder, bound=bound or host, cert=identity.cert, key=identity.key),
         encoding="utf-8",
     )
     environment = {
@@ -87,7 +90,7 @@ def make_identity(folder: Path, host: str) -> tuple[Path, Identity]:
     ca = folder / "ca.pem"
     authority.cert_pem.write_to_path(ca)
     # The name is what caddy takes for a client that connects to an address and names nobody.
-    leaf = authority.issue_cert(host, "localhost")
+    leaf = authority.issue_cert(host, "localhost", "*.trilane.test")
     identity = Identity(folder / "server.pem", folder / "server.key")
     leaf.private_key_pem.write_to_path(identity.key)
     for index, blob in enumerate(leaf.cert_chain_pems):
@@ -115,7 +118,7 @@ https://:{HTTPS_PORT} {{{{
     import receiver
 }}}}
 https://:{V4_ONLY_PORT} {{{{
-    bind {{host}}
+    bind {{bound}}
     tls {{cert}} {{key}}
     import receiver
 }}}}

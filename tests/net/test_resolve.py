@@ -10,9 +10,13 @@ import anyio
 import pytest
 
 from tests.peers.plain_names import PlainNames
+from trilane.transport.config import NameOptions
 from trilane.transport.errors import Phase, ResolveError
+from trilane.transport.net import resolve
 from trilane.transport.net.dial_log import DialLog
-from trilane.transport.net.resolve import SystemResolver, resolve_host
+from trilane.transport.net.doh import DohReply, DohSource
+from trilane.transport.net.names import NameService, ResolverSource
+from trilane.transport.net.resolve import Lookup, SystemResolver, resolve_host
 from trilane.transport.profile.moments import AttemptOutcome
 
 
@@ -86,6 +90,69 @@ async def test_addresses_of_families_that_cannot_be_dialled_are_left_out(
     ]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: answer)
     assert await SystemResolver().resolve("x.example") == ("2001:db8::1", "192.0.2.1")
+
+
+class _Network:
+    """Names as they are on a network with a translator, asked of somebody elsewhere."""
+
+    over_https = True
+
+    def __init__(self, *addresses: str) -> None:
+        self._addresses = addresses
+
+    async def look_up(self, host: str, port: int) -> Lookup:
+        del port
+        known = ("64:ff9b::c000:aa", "2001:db8::c000:aa")
+        return Lookup(known if host == "ipv4only.arpa" else self._addresses, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("found", "dialled_here", "expected"),
+    [
+        # Each address at each of the network's translators.
+        (
+            ["192.0.2.1", "192.0.2.2"],
+            True,
+            ["64:ff9b::c000:201", "2001:db8::c000:201", "64:ff9b::c000:202", "2001:db8::c000:202"],
+        ),
+        (["192.0.2.1", "2001:db8::1"], True, ["192.0.2.1", "2001:db8::1"]),
+        # A proxy, which is told the address, has a network of its own.
+        (["192.0.2.1"], False, ["192.0.2.1"]),
+    ],
+)
+async def test_names_of_ipv4_only_on_a_host_of_ipv6_only(
+    monkeypatch: pytest.MonkeyPatch, found: list[str], expected: list[str], *, dialled_here: bool
+) -> None:
+    monkeypatch.setattr(resolve, "is_ipv6_only_towards", lambda address: ":" not in address)
+    log, whom = DialLog(), ("name.example", 443)
+    names = _Network(*found)
+    dialled = await resolve_host(whom, names, log, "tcp", dialled_here=dialled_here)
+    assert list(dialled) == expected
+    # Two lookups, each where it belongs: of the name, over HTTPS, and of the translator's prefix.
+    assert (log.http_dns_start, log.http_dns_end) == (1, 2)
+    assert (log.dns_start, log.dns_end) == ((1, 2) if list(dialled) != found else (None, None))
+
+
+@pytest.mark.parametrize("over_https", [True, False])
+async def test_the_translator_is_asked_for_of_the_system_whoever_else_knows_names(
+    monkeypatch: pytest.MonkeyPatch, *, over_https: bool
+) -> None:
+    answer = [(socket.AF_INET6, socket.SOCK_STREAM, 0, "", ("64:ff9b::c000:aa", 0, 0, 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: answer)
+
+    async def nobody(message: bytes) -> DohReply:
+        raise AssertionError("it was asked over HTTPS")
+
+    source = DohSource("https://dns.example/", nobody) if over_https else ResolverSource(None)
+    async with anyio.create_task_group() as tasks:
+        names = NameService(tasks, NameOptions(), source).begin()
+        first = await names.look_up("ipv4only.arpa", 443)
+        again = await names.look_up("ipv4only.arpa", 443)
+    assert first.addresses == again.addresses == ("64:ff9b::c000:aa",)
+    assert first.start is not None
+    assert first.end is not None
+    assert first.start < first.end
+    assert again.start is None
 
 
 class _Refusing:

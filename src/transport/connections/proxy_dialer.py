@@ -165,7 +165,8 @@ class ProxyDialer:
         if not self.looks_up(proxy):
             return await self._tunnel_to(proxy, target, names, log)
         log.proxy = str(proxy)
-        addresses = interleave(await resolve_host(target, names, log, "tcp", self._allow))
+        found = await resolve_host(target, names, log, "tcp", self._allow, dialled_here=False)
+        addresses = interleave(found)
         # It may have addresses that the proxy cannot reach.
         for address in addresses[:-1]:
             try:

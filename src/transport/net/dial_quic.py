@@ -101,7 +101,9 @@ async def dial_quic(
     try:
         addresses: tuple[str, ...] = (host,)
         if looks_up:
-            addresses = await resolve_host((host, port), names, log, "quic", allow)
+            addresses = await resolve_host(
+                (host, port), names, log, "quic", allow, dialled_here=open_channel is None
+            )
         schedule = AttemptSchedule(addresses, attempt_delay_s)
         race = AddressRace(schedule, attempt, lambda shaken: discard(shaken.connection))
         shaken = await race.run()

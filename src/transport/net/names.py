@@ -13,6 +13,7 @@ from ..errors import ResolveError, ResolveReason
 from ..hosts import is_ip_literal
 from ..message import Origin
 from ..policy.dns_records import Answer, HttpsRecord, Kind, Question
+from ..policy.nat64 import IPV4_ONLY_NAME
 from ..policy.services import (
     MAX_ALIASES,
     Endpoint,
@@ -80,6 +81,7 @@ class NameService:
     ) -> None:
         self.source = source
         self.flights = Flights(tasks, source, clock_s)
+        self._network = Flights(tasks, ResolverSource(None), clock_s)
         self._static = dict(options.static)
 
     def begin(self) -> DialNames:
@@ -93,6 +95,21 @@ class NameService:
             return _LOOPBACK
         keys = (f"{host}:{port}", host, f"*:{port}", "*")
         return next((self._static[key] for key in keys if key in self._static), ())
+
+    async def ask_network(self, host: str) -> Lookup:
+        """What the operating system says, whoever else is asked about names.
+
+        Raises:
+            ResolveError: nothing.
+        """
+        flight = self._network.flight(Question(host, Kind.ADDRESSES))
+        start = None if flight.cached else time.monotonic_ns()
+        with self._network.watch([flight]) as watch:
+            await watch.settle(0.0)
+            if not watch.addresses:
+                raise _failure(host, watch)
+            end = None if flight.cached else time.monotonic_ns()
+            return Lookup(watch.addresses, start, end)
 
 
 class DialNames:
@@ -120,6 +137,8 @@ class DialNames:
         static = self._service.static(host, port)
         if static:
             return Lookup(static)
+        if host == IPV4_ONLY_NAME:
+            return await self._service.ask_network(host)
         hints = self._hints.get((host, port), ())
         if host not in self._found:
             with self._watch_addresses(host) as watch:

@@ -47,6 +47,9 @@ class Names(Protocol):
     async def look_up(self, host: str, port: int) -> Lookup:
         """Find at least one address; not asked about IP literals.
 
+        `IPV4_ONLY_NAME` is looked up by the operating system, whatever other names are: only the
+        network's own name servers know its translator (RFC 8880 §7.1).
+
         Raises:
             ResolveError: the name has no address, or it could not be found out.
         """
@@ -94,11 +97,14 @@ async def resolve_host(
     log: DialLog,
     protocol: str,
     allow: AddressRule | None = None,
+    *,
+    dialled_here: bool = True,
 ) -> tuple[str, ...]:
     """Find the addresses that may be dialled; all that is dialled comes from here.
 
-    An IP literal is its own address, without a lookup; but an IPv4 one on a host that has IPv6 only
-    is translated as its network does it (NAT64), and the rule is asked about both.
+    An IP literal is its own address, without a lookup. Where there are IPv4 addresses only, and
+    this host has IPv6 only, they are translated as its network does it (NAT64), and the rule is
+    asked about both.
 
     Args:
         whom: name or IP literal (IPv6 without brackets), and port.
@@ -107,6 +113,7 @@ async def resolve_host(
             refused are failed attempts.
         protocol: what the addresses are wanted for, for those attempts.
         allow: says which addresses may be dialled; None: all.
+        dialled_here: whether it is this host that dials, and not a proxy on a network of its own.
 
     Raises:
         ResolveError: the name has no address, or it could not be found out.
@@ -114,39 +121,48 @@ async def resolve_host(
         UsageError: `allow` failed.
     """
     host, port = whom
-    found = (host,) if is_ip_literal(host) else await _look_up(host, port, names, log, protocol)
+    found: tuple[str, ...] = (host,)
+    if not is_ip_literal(host):
+        found = await _look_up(whom, names, log, protocol, over_https=names.over_https)
     allowed = found if allow is None else _allowed(whom, found, log, protocol, allow)
-    if not is_ip_literal(host) or ":" in host or not is_ipv6_only_towards(host):
+    # One address tells for all: a network has either a way to the internet of a version, or none.
+    has_ipv6 = any(":" in address for address in allowed)
+    if has_ipv6 or not dialled_here or not is_ipv6_only_towards(allowed[0]):
         return allowed
-    translated = await _translated(host, port, names, log, protocol)
+    translated = await _translated(allowed, port, names, log, protocol)
     return translated if allow is None else _allowed(whom, translated, log, protocol, allow)
 
 
 async def _translated(
-    host: str, port: int, names: Names, log: DialLog, protocol: str
+    addresses: tuple[str, ...], port: int, names: Names, log: DialLog, protocol: str
 ) -> tuple[str, ...]:
-    """What stands for an IPv4 address here (RFC 8305 §7.1); itself, where nothing does."""
+    """What stands for IPv4 addresses here (RFC 8305 §7.1, §7.2); themselves, where nothing does.
+
+    An operating system's answer has been translated by the network's DNS64, but not what a name
+    server elsewhere says, nor what the caller knows.
+    """
     try:
-        shown = await _look_up(IPV4_ONLY_NAME, port, names, log, protocol)
+        network = (IPV4_ONLY_NAME, port)
+        shown = await _look_up(network, names, log, protocol, over_https=False)
     except ResolveError:
-        return (host,)
-    address = IPv4Address(host)
-    return tuple(str(each.synthesize(address)) for each in prefixes_in(shown)) or (host,)
+        return addresses
+    prefixes, meant = prefixes_in(shown), [IPv4Address(each) for each in addresses]
+    return tuple(str(each.synthesize(one)) for one in meant for each in prefixes) or addresses
 
 
 async def _look_up(
-    host: str, port: int, names: Names, log: DialLog, protocol: str
+    whom: tuple[str, int], names: Names, log: DialLog, protocol: str, *, over_https: bool
 ) -> tuple[str, ...]:
-    start = log.looking_since(over_https=names.over_https) or log.clock()
-    log.looked_up(start, None, over_https=names.over_https)
+    start = log.looking_since(over_https=over_https) or log.clock()
+    log.looked_up(start, None, over_https=over_https)
     try:
-        found = await names.look_up(host, port)
+        found = await names.look_up(*whom)
     except ResolveError as exc:
         end = log.clock()
-        log.looked_up(start, end, over_https=names.over_https)
+        log.looked_up(start, end, over_https=over_https)
         log.unresolved(protocol, start, end, str(exc))
         raise
-    log.looked_up(found.start, found.end, over_https=names.over_https)
+    log.looked_up(found.start, found.end, over_https=over_https)
     return found.addresses
 
 

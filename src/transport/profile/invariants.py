@@ -15,15 +15,17 @@ def order_violations(profile: Profile) -> list[str]:
     connection is complete, and an early response may start before the request ends.
     """
     early_data = profile.tls is not None and bool(profile.tls.early_data_accepted)
-    connecting = ["dns_start", "dns_end", "http_dns_start", "http_dns_end"]
-    connecting += ["connect_start", "tcp_connected"]
+    connecting = ["dns_start", "dns_end", "connect_start", "tcp_connected"]
     handshakes = ["proxy_handshake_start", "proxy_handshake_end", "tls_start", "tls_end"]
     connecting += ["proxy_connect_end", *handshakes, "connect_end"]
     chains = [
         ["invoke_start", "queue_start", "queue_end", "fetch_start", *connecting],
         ["fetch_start" if early_data else "connect_end", "request_start", "request_end"],
         ["fetch_start", "request_start", "response_start", "response_head_end", "response_end"],
+        # Beside a name server over HTTPS, the local one may be asked for its network's translator.
+        ["fetch_start", "http_dns_start", "http_dns_end", "connect_start"],
         ["dns_end", "proxy_connect_start", "connect_start"],
+        ["http_dns_end", "proxy_connect_start"],
         ["request_end", "request_acked"],
         ["request_start", "interim_start", "response_start"],
         ["invoke_start", "fetch_start", "failed"],
