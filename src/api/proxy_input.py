@@ -95,8 +95,11 @@ def _host_and_port(authority: str, scheme: ProxyScheme, name: str) -> tuple[str,
 def _check_credentials(server: ProxyServer, name: str) -> None:
     if server.user is None:
         return
-    if server.is_socks:
+    try:
         sizes = (len(server.user.encode()), len(server.password.encode()))
+    except UnicodeEncodeError:  # the environment's bytes that are no UTF-8
+        raise UsageError(f"{name}: its user name or password is not UTF-8") from None
+    if server.is_socks:
         if not sizes[0] or max(sizes) > _LONGEST_SOCKS_CREDENTIAL_BYTES:
             raise UsageError(
                 f"{name}: SOCKS5 takes a user name of 1 to 255 bytes and a password of up to 255"

@@ -46,6 +46,7 @@ def test_urls(text: str, shown: str | None, user: str | None, password: str) -> 
         f"http://u:{SECRET}@a b",
         f"http://u:{SECRET}@h\r\nX: y",
         f"http://u:{SECRET}@[::1",
+        f"http://u\udcff:{SECRET}@h",
         f"socks5://:{SECRET}@h",
         f"socks5://u:{SECRET * 50}@h",
     ],
