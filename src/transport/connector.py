@@ -301,6 +301,8 @@ class Connector:
             quic.on_success()
             if quic.lost:
                 self.on_late_connection(quic.aim.route, quic.connection)
+            elif quic.scope.cancel_called:
+                quic.connection.retire()  # cancellation came too late
         quic.done.set()
 
 

@@ -6,7 +6,9 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import partial
 
+import anyio
 import pytest
 
 import trilane
@@ -16,6 +18,9 @@ from tests.peers.certificates import Certificates
 from tests.peers.leaks import no_leaked_descriptors
 from tests.peers.process import free_port
 from tests.peers.scripted import Peer, ScriptedServer, scripted_server
+from trilane.transport.connections.connection import ConnectionState
+from trilane.transport.connections.http3 import Http3Connection
+from trilane.transport.connections.http3_dialer import QuicDialer
 from trilane.transport.errors import CertificateError, ConnectError
 from trilane.transport.policy.selection import DEFAULT_TCP_DELAY_S
 from trilane.transport.profile.invariants import order_violations
@@ -153,6 +158,27 @@ async def test_on_demand_the_error_says_what_is_wrong(
 
     assert caught.value.profile is not None
     assert [attempt.protocol for attempt in caught.value.profile.attempts] == ["quic"]
+
+
+async def test_quic_that_comes_up_as_it_is_cancelled_is_closed(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dial, began, made = QuicDialer.dial, anyio.Event(), list[Http3Connection]()
+
+    async def uninterrupted(*args: object, **options: object) -> Http3Connection:
+        with anyio.CancelScope(shield=True):  # as the last step of a handshake may be
+            began.set()
+            made.append(await dial(*args, **options))  # type: ignore[arg-type]
+        return made[0]
+
+    monkeypatch.setattr(QuicDialer, "dial", uninterrupted)
+    async with serving(lambda: ServerSide(certificates.server)) as server:
+        async with client(certificates) as uploader, anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(uploader.upload, server.url(), b"content", filename="a.bin"))
+            with anyio.fail_after(10):
+                await began.wait()
+                tasks.cancel_scope.cancel()
+        assert [each.state for each in made] == [ConnectionState.CLOSED]
 
 
 async def test_quic_wins_where_it_is_there(certificates: Certificates) -> None:
