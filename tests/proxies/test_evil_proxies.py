@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from typing import Literal
 
 import anyio
 import pytest
@@ -11,6 +12,7 @@ import pytest
 import trilane
 from tests.peers.leaks import no_leaked_descriptors
 from tests.peers.scripted import Peer, Script, scripted_server
+from trilane.transport.net import resolve
 from trilane.transport.profile.invariants import order_violations
 
 TARGET = "https://target.example:8443/upload"
@@ -181,6 +183,39 @@ async def test_each_step_can_be_cancelled(scheme: str, script: Script) -> None:
         assert scope.cancelled_caught
         # Nothing half-open is kept: the proxy sees the end of its connection when the test ends.
         assert server.accepted == 1
+
+
+@pytest.mark.parametrize("protocol", ["http/1.1", "h3"])
+async def test_a_name_that_does_not_fit_into_a_message(protocol: Literal["http/1.1", "h3"]) -> None:
+    with scripted_server(silent) as server:
+        proxy = f"socks5h://127.0.0.1:{server.port}"
+        async with trilane.AsyncClient(proxy=proxy, verify=False) as client:
+            with pytest.raises(trilane.ResolveError, match="255 bytes"):
+                await client.upload(f"https://{'a.' * 128}b/", b"x", protocol=protocol)
+        assert server.accepted == 0
+
+
+async def test_a_literal_is_told_as_it_is_also_by_a_host_that_has_ipv6_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(resolve, "is_ipv6_only_towards", lambda host: host == "192.0.2.1")
+    told = b""
+
+    def script(peer: Peer) -> None:
+        nonlocal told
+        peer.read_body(GREETING_BYTES)
+        peer.send(METHODS)
+        told = peer.read_body(10)
+
+    with scripted_server(script) as server:
+        async with trilane.AsyncClient(
+            proxy=f"socks5://127.0.0.1:{server.port}",
+            resolve={"ipv4only.arpa": ["64:ff9b::c000:aa"]},
+        ) as client:
+            with pytest.raises(trilane.ProxyError):
+                await client.upload("https://192.0.2.1/", b"content", filename="a")
+
+    assert told == b"\x05\x01\x00\x01\xc0\x00\x02\x01\x01\xbb"
 
 
 async def test_a_relay_ends_with_its_control_connection() -> None:

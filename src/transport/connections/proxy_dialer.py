@@ -14,6 +14,8 @@ from ..errors import (
     ProtocolUnavailable,
     ProxyAuthenticationError,
     ProxyError,
+    ResolveError,
+    ResolveReason,
 )
 from ..message import Origin
 from ..net.datagram import Address
@@ -29,7 +31,7 @@ from ..policy.eyeballs import interleave
 from ..profile.moments import DialRecord
 from ..protocols.http_connect import ConnectDialogue
 from ..protocols.proxy_dialogue import ProxyDialogue
-from ..protocols.socks5 import Command, Socks5Dialogue
+from ..protocols.socks5 import LONGEST_NAME, Command, Socks5Dialogue
 from ..sessions import SessionSlot
 from .socks_relay import SocksRelay
 
@@ -78,7 +80,8 @@ class ProxyDialer:
             sessions: the origin's sessions that TLS may resume.
 
         Raises:
-            ResolveError: the origin's name was to be resolved here, and has no address.
+            ResolveError: the origin's name was to be resolved here, and has no address; or it is
+                too long for SOCKS5.
             AddressRefused: it has none that `allow_address` permits.
             ProxyError: the proxy cannot be reached, or refused.
             CertificateError: the origin's certificate was refused.
@@ -107,10 +110,11 @@ class ProxyDialer:
         """Have a SOCKS5 proxy relay datagrams to a target, a name if it is to resolve it.
 
         Raises:
-            ResolveError: the proxy's relay has a name without address.
+            ResolveError: the proxy's relay has a name without address, or the target's is too long.
             ConnectError: there is no way to the relay.
             ProxyError: the proxy cannot be reached, or relays nothing.
         """
+        _check_name(target)
         way = log.branch(str(proxy))
         stream = await self._reach(proxy, names, way, log)
         way.tcp_connected = None  # the connection that carries requests is another one
@@ -181,6 +185,8 @@ class ProxyDialer:
     async def _tunnel_to(
         self, proxy: ProxyServer, target: tuple[str, int], names: Names, log: DialLog
     ) -> LayerableStream:
+        if proxy.is_socks:
+            _check_name(target)
         way = log.branch(str(proxy))
         stream = await self._reach(proxy, names, way, log)
         dialogue: ProxyDialogue
@@ -206,6 +212,15 @@ class ProxyDialer:
             return control.peer[0], port
         addresses = await resolve_host((host, port), names, way, "socks5")
         return addresses[0], port
+
+
+def _check_name(target: tuple[str, int]) -> None:
+    host, _ = target
+    if len(host) > LONGEST_NAME:
+        raise ResolveError(
+            f"cannot resolve {host!r}: SOCKS5 carries no name of more than {LONGEST_NAME} bytes",
+            reason=ResolveReason.INVALID_NAME,
+        )
 
 
 async def _converse(

@@ -21,6 +21,7 @@ _REPLY_START_BYTES = 5
 _PORT_BYTES = 2
 _ADDRESS_BYTES = {1: 4, 4: 16}
 _DOMAIN_NAME = 3
+LONGEST_NAME = 255
 _REASONS = {
     1: "general failure",
     2: "not allowed by its rules",
