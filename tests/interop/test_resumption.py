@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 import trilane
+from tests.peers import servers
+from tests.peers.certificates import Certificates
+from tests.peers.process import free_port
+from tests.peers.receivers import LogFollower, requests_in_gtlsserver_log
 from tests.peers.servers import Endpoints
+from tests.peers.started import started
 from trilane.api.client_options import ProtocolInput
 from trilane.transport.facts import TlsFacts
 from trilane.transport.profile.invariants import order_violations
@@ -76,7 +84,7 @@ async def test_early_data_with_a_ticket_the_server_cannot_read(
     sessions = tmp_path / "sessions"
     with anyio.fail_after(30):
         await upload(server, sessions)
-        _spoil_tickets(sessions)
+        _change_tickets(sessions, ticket=_unreadable)
         second = await upload(server, sessions)
     assert not facts(second).session_resumed
     assert facts(second).early_data_accepted is False
@@ -84,25 +92,65 @@ async def test_early_data_with_a_ticket_the_server_cannot_read(
 
 
 async def test_a_ticket_that_was_used_before(server: Endpoints, tmp_path: Path) -> None:
-    """We never do; whatever the server makes of it, the upload arrives, and once for us."""
+    """We never do (RFC 8446 §C.4). Both servers keep no account of tickets, and take it again."""
     sessions = tmp_path / "sessions"
     with anyio.fail_after(30):
         await upload(server, sessions)
         stolen = sessions.read_bytes()
         await upload(server, sessions)
+        assert json.loads(stolen)["sessions"] != json.loads(sessions.read_bytes())["sessions"]
         sessions.write_bytes(stolen)
         again = await upload(server, sessions)
-    assert facts(again).early_data_accepted in (True, False)
-    assert again.legs[-1].status == 200
+    assert facts(again).session_resumed
+    assert facts(again).early_data_accepted
+    assert [leg.status for leg in again.legs] == [200]
 
 
-def _spoil_tickets(path: Path) -> None:
-    document = json.loads(path.read_text())
-    tickets = [ticket for entry in document["sessions"].values() for ticket in entry["tickets"]]
-    assert tickets
-    for ticket in tickets:
-        ticket["ticket"] = b64encode(bytes(len(b64decode(ticket["ticket"])))).decode()
-    path.write_text(json.dumps(document))
+async def test_early_data_of_a_ticket_that_seems_replayed(
+    gtlsserver: Endpoints, tmp_path: Path
+) -> None:
+    """Its age is wrong (RFC 8446 §8.3): the server resumes the session, and refuses early data."""
+    sessions = tmp_path / "sessions"
+    follower = LogFollower(gtlsserver.server.log)
+    with anyio.fail_after(30):
+        await upload(gtlsserver, sessions)
+        _change_tickets(sessions, age_add=lambda given: (given + 100_000) % 2**32)
+        second = await upload(gtlsserver, sessions)
+    assert facts(second).session_resumed
+    assert facts(second).early_data_accepted is False
+    assert [leg.status for leg in second.legs] == [200]
+    # Both uploads arrived, and the second not twice.
+    bodies = [bytes(each.body) for each in requests_in_gtlsserver_log(follower)]
+    assert bodies == [BODY, BODY]
+
+
+@pytest.mark.parametrize("kind", HTTP3_SERVERS)
+async def test_a_server_that_was_restarted_has_forgotten_the_ticket(
+    certificates: Certificates,
+    upstream: Endpoints,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    """It has other keys, and refuses session and early data: the upload is sent once more."""
+    sessions, ports = tmp_path / "sessions", [free_port(), free_port()]
+    profiles = []
+    with anyio.fail_after(60):
+        for uploads in (1, 2):
+            monkeypatch.setattr(servers, "free_port", iter(ports).__next__)
+            for server in started(_server(kind, tmp_path, certificates, upstream)):
+                profiles += [await upload(server, sessions) for _ in range(uploads)]
+    found = [(facts(each).session_resumed, facts(each).early_data_accepted) for each in profiles]
+    assert found == [(False, None), (False, False), (True, True)]
+    assert [leg.status for each in profiles for leg in each.legs] == [200, 200, 200]
+
+
+def _server(
+    kind: str, folder: Path, certificates: Certificates, upstream: Endpoints
+) -> AbstractContextManager[Endpoints]:
+    if kind == "caddy":
+        return servers.caddy(folder, certificates, upstream.http_port or 0)
+    return servers.gtlsserver(folder, certificates)
 
 
 @pytest.mark.parametrize(
@@ -131,3 +179,16 @@ async def test_sessions_over_tcp(
             for connection in client._engine.pool.connections:
                 connection.retire()
     assert resumed == [False, True, True]
+
+
+def _unreadable(ticket: str) -> str:
+    return b64encode(bytes(len(b64decode(ticket)))).decode()
+
+
+def _change_tickets(path: Path, **changes: Callable[[Any], Any]) -> None:
+    document = json.loads(path.read_text())
+    tickets = [ticket for entry in document["sessions"].values() for ticket in entry["tickets"]]
+    assert tickets
+    for ticket in tickets:
+        ticket |= {name: change(ticket[name]) for name, change in changes.items()}
+    path.write_text(json.dumps(document))
