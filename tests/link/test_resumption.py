@@ -1,11 +1,13 @@
 """What a resumed session saves on a link of 40 ms, as the profile shows it.
 
-TLS 1.3 and QUIC need one round trip with a session as without; early data saves that one, too.
+TLS 1.3 and QUIC need one round trip with a session as without, but no certificate then; early data
+saves the round trip, too. TLS 1.2 needs two, or one with a session.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -44,6 +46,41 @@ def test_early_data_saves_a_round_trip(link: MakeLink, site: Site, tmp_path: Pat
     assert 2 * RTT_S <= answered_s(resumed) < 3 * RTT_S
     assert RTT_S <= answered_s(early) < 2 * RTT_S
     assert answered_s(resumed) - answered_s(early) == pytest.approx(RTT_S, abs=RTT_S / 2)
+
+
+@timed
+@pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
+@pytest.mark.parametrize(("version", "round_trips"), [("1.2", (2, 1)), ("1.3", (1, 1))])
+def test_a_session_saves_tls_1_2_a_round_trip(
+    link: MakeLink,
+    site: Site,
+    protocol: Literal["http/1.1", "h2"],
+    version: Literal["1.2", "1.3"],
+    round_trips: tuple[int, int],
+) -> None:
+    wire = link(rtt_ms=RTT_S * 1e3, rate_mbit=10)
+    url = site.url(protocol, "/raw")
+    jobs = [
+        Job(url=url, protocol=protocol, body_bytes=1024, new_client=first, new_connection=not first)
+        for first in (True, False)
+    ]
+    plan = Plan(ca=str(site.ca), jobs=jobs, tls_maximum=version)
+    new, resumed = upload_from(wire.client, plan)
+
+    assert [each.session_resumed for each in (new, resumed)] == [False, True]
+    assert not resumed.socket_reused
+    for seen, count in zip((new, resumed), round_trips, strict=True):
+        handshake_s = seen.between_s("tls_start", "tls_end")
+        assert count * RTT_S <= handshake_s < (count + 1) * RTT_S
+        assert seen.between_s("connect_start", "tls_start") >= RTT_S
+        # TCP's handshake, TLS's and the request: no round trip more than these.
+        answered_s = seen.between_s("connect_start", "response_start")
+        assert (count + 2) * RTT_S <= answered_s < (count + 3) * RTT_S
+    # Without the certificate there is less to receive, over any version.
+    received = [each.transport["wire_received_bytes"] for each in (new, resumed)]
+    assert received[0] is not None
+    assert received[1] is not None
+    assert received[1] < received[0] - 500
 
 
 def answered_s(seen: Observation) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +56,8 @@ class Job:
     new_client: bool = True
     """On a connection of its own; else on the one of the job before, which must have ended."""
     early_data: bool = False
+    new_connection: bool = False
+    """On a connection of its own all the same, made by the client of the job before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,8 @@ class Plan:
     kernel_timestamps: bool = False
     sessions: str | None = None
     """File that gives one client's TLS sessions to the next."""
+    tls_maximum: Literal["1.2", "1.3"] = "1.3"
+    """Newest TLS over TCP that is offered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,14 +153,26 @@ def _by_client(jobs: Sequence[Job]) -> Iterator[list[Job]]:
 async def _one_client(plan: Plan, jobs: Sequence[Job], result: list[dict[str, object]]) -> None:
     quality = trilane.QualityOptions(include_private=True, scope="client")
     async with trilane.AsyncClient(
-        verify=plan.ca,
+        verify=_verify(plan),
         timeout=plan.timeout_s,
         quality=quality if plan.estimates else None,
         kernel_timestamps=plan.kernel_timestamps,
         sessions=plan.sessions,
     ) as client:
         for job in jobs:
-            result.append(await _upload(client, job))  # noqa: PERF401 - what was done is kept
+            if job.new_connection:
+                for connection in client._engine.pool.connections:
+                    connection.retire()
+            result.append(await _upload(client, job))
+
+
+def _verify(plan: Plan) -> str | ssl.SSLContext:
+    if plan.tls_maximum == "1.3":
+        return plan.ca
+    context = ssl.create_default_context(cafile=plan.ca)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    return context
 
 
 async def _upload(client: trilane.AsyncClient, job: Job) -> dict[str, object]:
