@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -96,17 +96,17 @@ class Connector:
         self._allow = options.allow_address
         self._names = names
         self._sessions = sessions
-        self._proxy_options = options.proxies
+        # A proxy that forwards resolves names: it would connect to addresses nobody has vetted.
+        may_forward = self._allow is None
+        # Requests go to the same few origins again and again.
+        self.route_to: Callable[[Origin, Preference], Route] = lru_cache(maxsize=64)(
+            partial(route_to, options=options.proxies, may_forward=may_forward)
+        )
+        """The way a request reaches its origin."""
         self._proxies = ProxyDialer(options, self._connect_socket)
         self._quic = QuicDialer(options, sessions, self._proxies)
         self.on_late_connection: Callable[[Route, Connection], None] = lambda _r, _c: None
         """Called with a QUIC connection that came up after its race was over."""
-
-    def route_to(self, origin: Origin, preference: Preference) -> Route:
-        """The way a request reaches its origin."""
-        # A proxy that forwards resolves names: it would connect to addresses nobody has vetted.
-        may_forward = self._allow is None
-        return route_to(origin, preference, self._proxy_options, may_forward=may_forward)
 
     async def connect(
         self, origin: Origin, over: Route, plan: Plan, log: DialLog, *, early_data: bool = False

@@ -7,6 +7,7 @@ request's first byte the slot is counted as taken by its lease.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -33,7 +34,7 @@ from .policy.pool import (
     preferred,
 )
 from .policy.routes import Route
-from .policy.selection import Plan, choose
+from .policy.selection import Plan, choose, only_plan
 from .profile.moments import DialRecord
 
 
@@ -59,10 +60,22 @@ class DialFailed(Exception):
 class _Pooled:
     connection: Connection
     route: Route
+    version: HttpVersion
+    connection_id: int
     offered: frozenset[HttpVersion]
+    released_s: float
     leases: int = 0
     used: bool = False
-    idle_since_s: float = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes requests, for all that is known without looking at its socket."""
+        return self.connection.state is ConnectionState.OPEN
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """When it was released or made; None while requests are on it."""
+        return None if self.leases else self.released_s
 
     @property
     def needs_look(self) -> bool:
@@ -70,16 +83,10 @@ class _Pooled:
         return self.used and self.leases == 0
 
     @property
-    def room(self) -> int:
+    def free(self) -> int:
         """How many more requests may be given to it."""
-        return self.connection.active_requests + self.connection.available_requests - self.leases
-
-    def lease(self) -> Lease:
-        """Give it to one more request."""
-        lease = Lease(self.connection, self.used)
-        self.leases += 1
-        self.used = True
-        return lease
+        connection = self.connection
+        return connection.active_requests + connection.available_requests - self.leases
 
 
 @dataclass(slots=True, eq=False)
@@ -121,7 +128,8 @@ class Pool:
         self._limits = limits
         self._clock_s = clock_s
         self._tickets = count(1)
-        self._connections: dict[int, _Pooled] = {}
+        self._connections: OrderedDict[int, _Pooled] = OrderedDict()
+        """By id; what was given to a request comes first, what was released comes last."""
         self._dials: list[_Dialling] = []
         self._waiters: dict[int, _Waiter] = {}
         self._closed = False
@@ -155,7 +163,7 @@ class Pool:
         if self._closed:
             raise ClientClosed("the client is closed")
         route = self._connector.route_to(origin, preference)
-        plan = choose(preference, origin, self._memory.knowledge(origin), route.proxy)
+        plan = self._plan(origin, preference, route)
         ticket = next(self._tickets)
         view = WaiterView(ticket=ticket, route=route, plan=plan, newer_than=newer_than)
         at_hand = self._take_at_hand(view)
@@ -167,12 +175,10 @@ class Pool:
             self._settle()
             await self._wait(waiter, pool_s)
         except BaseException:
-            if waiter.lease is not None:
-                self.release(waiter.lease)
+            self._give_up(waiter)
             raise
         finally:
-            self._waiters.pop(waiter.ticket, None)
-            self._cancel_unwanted_dials()
+            self._waiters.pop(ticket, None)
         if waiter.failure is not None:
             raise waiter.failure
         if waiter.lease is None:
@@ -184,7 +190,9 @@ class Pool:
         pooled = self._connections.get(lease.connection.facts.connection_id)
         if pooled is not None:
             pooled.leases -= 1
-            pooled.idle_since_s = self._clock_s()
+            if not pooled.leases:
+                pooled.released_s = self._clock_s()
+                self._connections.move_to_end(pooled.connection_id)
         waiting = self._waiting()
         if (
             pooled is None
@@ -238,18 +246,19 @@ class Pool:
         """What settling would come to when nobody waits and the preferred connection lives."""
         if self._waiting():
             return None
-        views = [
-            self._view(pooled, usable=True)
-            for pooled in self._connections.values()
-            if pooled.room > 0 and pooled.connection.state is ConnectionState.OPEN
-        ]
-        found = preferred(views, request, self._limits, self._clock_s())
-        if found is None:
+        newest_first = reversed(self._connections.values())
+        found = preferred(newest_first, request, self._limits, self._clock_s())
+        if found is None or (found.needs_look and not found.connection.is_alive()):
             return None
-        pooled = self._connections[found.connection_id]
-        if pooled.needs_look and not pooled.connection.is_alive():
-            return None
-        return pooled.lease()
+        return self._lease(found)
+
+    def _lease(self, pooled: _Pooled) -> Lease:
+        """Give a connection to one more request."""
+        self._connections.move_to_end(pooled.connection_id, last=False)
+        lease = Lease(pooled.connection, pooled.used)
+        pooled.leases += 1
+        pooled.used = True
+        return lease
 
     def _pass_on(self, pooled: _Pooled, waiting: list[_Waiter]) -> bool:
         """Give a connection that has become free to whom settling would, if it can be told."""
@@ -259,10 +268,12 @@ class Pool:
         first = next_in_line(self._view(pooled, usable=True), views)
         if first is None:
             return False
-        self._carry_out(Assign(first.ticket, pooled.connection.facts.connection_id))
+        self._carry_out(Assign(first.ticket, pooled.connection_id))
         return True
 
     def _waiting(self) -> list[_Waiter]:
+        if not self._waiters:
+            return []
         return [waiter for waiter in self._waiters.values() if not waiter.ready.is_set()]
 
     def _settle(self) -> None:
@@ -280,44 +291,46 @@ class Pool:
         return WaiterView(
             ticket=waiter.ticket,
             route=waiter.route,
-            plan=self._plan(waiter),
+            plan=self._plan_for(waiter),
             newer_than=waiter.newer_than,
         )
 
-    def _plan(self, waiter: _Waiter) -> Plan:
-        knowledge = self._memory.knowledge(waiter.origin)
-        return choose(waiter.preference, waiter.origin, knowledge, waiter.route.proxy)
+    def _plan_for(self, waiter: _Waiter) -> Plan:
+        return self._plan(waiter.origin, waiter.preference, waiter.route)
+
+    def _plan(self, origin: Origin, preference: Preference, route: Route) -> Plan:
+        plan = only_plan(preference, origin)
+        if plan is None:
+            plan = choose(preference, origin, self._memory.knowledge(origin), route.proxy)
+        return plan
 
     def _connection_view(self, pooled: _Pooled, wanted: set[Route]) -> ConnectionView:
-        connection = pooled.connection
-        usable = connection.state is ConnectionState.OPEN
+        usable = pooled.usable
         if usable and pooled.needs_look and pooled.route in wanted:
-            usable = connection.is_alive()
+            usable = pooled.connection.is_alive()
         return self._view(pooled, usable=usable)
 
     def _view(self, pooled: _Pooled, *, usable: bool) -> ConnectionView:
-        connection = pooled.connection
         return ConnectionView(
-            connection_id=connection.facts.connection_id,
+            connection_id=pooled.connection_id,
             route=pooled.route,
-            version=connection.version,
+            version=pooled.version,
             offered=pooled.offered,
-            free=pooled.room if usable else 0,
+            free=pooled.free if usable else 0,
             usable=usable,
-            idle_since_s=None if pooled.leases else pooled.idle_since_s,
+            idle_since_s=pooled.idle_since_s,
         )
 
     def _carry_out(self, action: Action) -> None:
         match action:
             case Assign(ticket, connection_id):
-                pooled = self._connections[connection_id]
                 waiter = self._waiters[ticket]
-                waiter.lease = pooled.lease()
+                waiter.lease = self._lease(self._connections[connection_id])
                 waiter.ready.set()
             case Dial(ticket):
                 waiter = self._waiters[ticket]
                 waiter.own_dial = True
-                dialling = _Dialling(waiter, self._plan(waiter), anyio.CancelScope())
+                dialling = _Dialling(waiter, self._plan_for(waiter), anyio.CancelScope())
                 self._dials.append(dialling)
                 self._tasks.start_soon(self._dial, dialling)
             case _:
@@ -325,8 +338,10 @@ class Pool:
                 pooled.connection.retire()
 
     def _adopt(self, route: Route, connection: Connection, offered: frozenset[HttpVersion]) -> None:
-        pooled = _Pooled(connection, route, offered, idle_since_s=self._clock_s())
-        self._connections[connection.facts.connection_id] = pooled
+        connection_id = connection.facts.connection_id
+        self._connections[connection_id] = _Pooled(
+            connection, route, connection.version, connection_id, offered, self._clock_s()
+        )
         connection.on_room = self._settle
         self._tasks.start_soon(self._run, connection)
 
@@ -339,12 +354,22 @@ class Pool:
         return (
             dialling.plan.may_multiplex
             and waiter.route == dialling.waiter.route
-            and self._plan(waiter) == dialling.plan
+            and self._plan_for(waiter) == dialling.plan
         )
 
-    def _cancel_unwanted_dials(self) -> None:
+    def _give_up(self, waiter: _Waiter) -> None:
+        """A request goes away without a connection; so does its dial, unless others want that.
+
+        The dial of a request that got somebody else's connection goes on: there were more requests
+        than connections, and whoever waits next counts on it.
+        """
+        self._waiters.pop(waiter.ticket, None)
+        if waiter.lease is not None:
+            self.release(waiter.lease)
         for dialling in self._dials:
-            if not any(self._wants(w, dialling) for w in self._waiters.values()):
+            if dialling.waiter is waiter and not any(
+                self._wants(other, dialling) for other in self._waiters.values()
+            ):
                 dialling.scope.cancel()
 
     # --- tasks of the client's group ----------------------------------------------------------

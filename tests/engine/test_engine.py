@@ -9,10 +9,19 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.peers.certificates import Certificates
 from tests.peers.leaks import no_leaked_descriptors
 from tests.peers.scripted import Peer, Script, full_backlog, refused_port, scripted_server
 from trilane.transport.call import Call, Outcome
-from trilane.transport.config import EngineOptions, Limits, RetryStale, Timeouts
+from trilane.transport.config import (
+    EngineOptions,
+    HttpVersion,
+    Limits,
+    Preference,
+    RetryStale,
+    Timeouts,
+    TlsOptions,
+)
 from trilane.transport.connections.exchange import Progress
 from trilane.transport.engine import Engine
 from trilane.transport.errors import (
@@ -365,6 +374,26 @@ async def test_a_cancelled_request_leaves_the_others_and_the_pool_in_order() -> 
             assert outcome.body == b"ok"
             assert not profile.socket_reused
             assert [c.active_requests for c in engine.pool.connections] == [0]
+
+
+async def test_a_crowd_gets_a_connection_each_and_keeps_them(certificates: Certificates) -> None:
+    """A request that another's connection served leaves its own to whoever comes next."""
+
+    async def repeat(engine: Engine, url: str) -> None:
+        for _ in range(8):
+            await send(engine, url, preference=Preference(exactly=HttpVersion.HTTP1))
+
+    options = EngineOptions(
+        limits=Limits(parallel_requests=6, connections_per_origin=6),
+        tls=TlsOptions(verify=str(certificates.ca)),
+    )
+    with scripted_server(answer(), tls=certificates.server.server_context()) as server:
+        url = server.url().replace("http:", "https:")
+        async with Engine(options) as engine, anyio.create_task_group() as crowd:
+            for _ in range(6):
+                crowd.start_soon(repeat, engine, url)
+
+    assert server.accepted <= 6
 
 
 async def test_idle_connections_are_closed_in_time() -> None:

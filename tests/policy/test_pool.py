@@ -174,7 +174,8 @@ some_waiters = st.lists(
 def test_what_is_preferred_is_what_would_be_decided(
     connections: list[ConnectionView], alone: WaiterView
 ) -> None:
-    found = preferred(connections, alone, LIMITS, 100.0)
+    newest_first = sorted(connections, key=lambda c: -(c.idle_since_s or 0))
+    found = preferred(newest_first, alone, LIMITS, 100.0)
     given = [a for a in decide(connections, [], [alone], LIMITS, 100.0) if isinstance(a, Assign)]
 
     assert given == ([] if found is None else [Assign(alone.ticket, found.connection_id)])

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from ..config import HttpVersion, Limits
 from .routes import Route
@@ -19,21 +20,52 @@ from .selection import Plan
 _RANK = {HttpVersion.HTTP3: 0, HttpVersion.HTTP2: 1, HttpVersion.HTTP1: 2}
 
 
+class Candidate(Protocol):
+    """What the rules need to know of a connection."""
+
+    @property
+    def connection_id(self) -> int:
+        """The newer, the higher."""
+
+    @property
+    def route(self) -> Route:
+        """Where it leads."""
+
+    @property
+    def version(self) -> HttpVersion:
+        """What it speaks."""
+
+    @property
+    def offered(self) -> frozenset[HttpVersion]:
+        """What the peer could choose from when it was made."""
+
+    @property
+    def free(self) -> int:
+        """Requests it can take now; 0 while draining."""
+
+    @property
+    def usable(self) -> bool:
+        """Open and alive; a connection that is not is retired as soon as it is idle."""
+
+    @property
+    def idle_since_s(self) -> float | None:
+        """None while requests are on it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionView:
-    """What the rules need to know of a connection."""
+    """A connection as it is now; see `Candidate`."""
 
     connection_id: int
     route: Route
     version: HttpVersion
     offered: frozenset[HttpVersion]
-    """What the peer could choose from when it was made."""
     free: int
-    """Requests it can take now; 0 while draining."""
     usable: bool
-    """Open and alive; a connection that is not is retired as soon as it is idle."""
     idle_since_s: float | None
-    """None while requests are on it."""
+
+
+Open = TypeVar("Open", bound=Candidate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +76,7 @@ class DialView:
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class WaiterView:
     """A request that needs a connection."""
 
@@ -97,15 +129,24 @@ def decide(
 
 
 def preferred(
-    connections: Iterable[ConnectionView], waiter: WaiterView, limits: Limits, now_s: float
-) -> ConnectionView | None:
-    """What `decide` would give to a request that nobody waits beside; None: ask it."""
-    fitting = [
-        c
-        for c in connections
-        if c.free > 0 and c.usable and _fits(c, waiter) and not _is_spent(c, limits, now_s)
-    ]
-    return min(fitting, key=_merit, default=None)
+    connections: Iterable[Open], waiter: WaiterView, limits: Limits, now_s: float
+) -> Open | None:
+    """What `decide` would give to a request that nobody waits beside; None: ask it.
+
+    `connections` are in the order of their release, the last one first: of the best protocol that
+    will do, the first is the one, and the others need not be looked at.
+    """
+    best, best_rank = None, len(_RANK)
+    highest_rank = min(map(_RANK.__getitem__, waiter.plan.reusable))
+    for c in connections:
+        rank = _RANK[c.version]
+        if rank >= best_rank or c.free <= 0 or not c.usable:
+            continue
+        if _fits(c, waiter) and not _is_spent(c, limits, now_s):
+            best, best_rank = c, rank
+            if rank == highest_rank:
+                break
+    return best
 
 
 def next_in_line(connection: ConnectionView, waiters: Iterable[WaiterView]) -> WaiterView | None:
@@ -115,14 +156,14 @@ def next_in_line(connection: ConnectionView, waiters: Iterable[WaiterView]) -> W
     return next((waiter for waiter in waiters if _fits(connection, waiter)), None)
 
 
-def _is_spent(connection: ConnectionView, limits: Limits, now_s: float) -> bool:
+def _is_spent(connection: Candidate, limits: Limits, now_s: float) -> bool:
     if connection.idle_since_s is None:
         return False
     expired = now_s - connection.idle_since_s >= limits.idle_connection_s
     return expired or not connection.usable
 
 
-def _fits(connection: ConnectionView, waiter: WaiterView) -> bool:
+def _fits(connection: Candidate, waiter: WaiterView) -> bool:
     return (
         connection.version in waiter.plan.reusable
         and connection.connection_id > waiter.newer_than
@@ -131,7 +172,7 @@ def _fits(connection: ConnectionView, waiter: WaiterView) -> bool:
     )
 
 
-def _had_no_choice(connection: ConnectionView, waiter: WaiterView) -> bool:
+def _had_no_choice(connection: Candidate, waiter: WaiterView) -> bool:
     """Whether it speaks HTTP/1.1 for want of an offer that this request would make."""
     return connection.version is HttpVersion.HTTP1 and not connection.offered.issuperset(
         waiter.plan.alpn

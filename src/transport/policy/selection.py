@@ -72,6 +72,13 @@ class Plan:
 _PLANS_OF_ONE = {each: Plan(reusable=frozenset({each}), alpn=(each,)) for each in (_H1, _H2)}
 
 
+def only_plan(preference: Preference, origin: Origin) -> Plan | None:
+    """The plan where there is but one, whatever is known of the origin; None: `choose`."""
+    if preference.exactly is not None:
+        return _PLANS_OF_ONE.get(preference.exactly)
+    return None if origin.secure else _PLANS_OF_ONE[_H1]
+
+
 def choose(
     preference: Preference,
     origin: Origin,
@@ -83,8 +90,9 @@ def choose(
     Raises:
         ProtocolUnavailable: HTTP/3 was demanded for an http:// URL, or through an HTTP proxy.
     """
-    if preference.exactly in _PLANS_OF_ONE:
-        return _PLANS_OF_ONE[preference.exactly]
+    plan = only_plan(preference, origin)
+    if plan is not None:
+        return plan
     quic = knowledge.alternative or (origin.host, origin.port)
     if preference.exactly is _H3:
         if not origin.secure:
@@ -95,8 +103,6 @@ def choose(
                 "only SOCKS5 proxies relay UDP"
             )
         return Plan(reusable=frozenset({_H3}), quic=quic)
-    if not origin.secure:
-        return Plan(reusable=frozenset({_H1}), alpn=(_H1,))
     alpn = (_H2, _H1) if preference.http2 else (_H1,)
     if not preference.http3 or (proxy is not None and not proxy.is_socks):
         return Plan(reusable=frozenset(alpn), alpn=alpn)
