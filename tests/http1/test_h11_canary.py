@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import h11
 import pytest
+from h11 import _abnf, _readers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +55,14 @@ def test_the_private_names_are_there() -> None:
     headers = importlib.import_module("h11._headers").Headers
     assert list(headers([(b"A", b"a", b"1")])) == [(b"a", b"1")]
     assert len(h11.Connection(h11.CLIENT)._receive_buffer) == 0
+
+
+@given(st.text(st.sampled_from(" \t\r\n\0:aZ\xff-"), max_size=12).map(str.encode))
+def test_fields_are_read_as_h11_reads_them_in_linear_time(line: bytes) -> None:
+    theirs, ours = re.compile(_abnf.header_field.encode("ascii")), _readers.header_field_re
+    assert ours.pattern != theirs.pattern
+    found, expected = ours.fullmatch(line), theirs.fullmatch(line)
+    assert (found and found.groupdict()) == (expected and expected.groupdict())
 
 
 def test_unparsed_bytes_counts_what_no_event_has_taken() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from trilane.transport.config import Limits
 from trilane.transport.errors import InvalidHeader
 from trilane.transport.message import Headers, RequestHead, parse_url
+from trilane.transport.protocols.events import ConnectionTerminated
 from trilane.transport.protocols.http1 import Http1Machine
 from trilane.transport.protocols.http1_plain import request_head_bytes, whole_response
 
@@ -91,6 +92,18 @@ def test_a_response_in_one_read_tells_what_it_tells_in_two(
     assert events == expected
     assert at_once.available_streams == apart.available_streams
     assert at_once.stream_totals(1) == apart.stream_totals(1)
+
+
+@pytest.mark.parametrize("reads", [1, 2])
+def test_a_field_of_white_space_takes_no_time(reads: int) -> None:
+    """What is not linear here would take a minute."""
+    machine = Http1Machine(Limits())
+    machine.send_head(_head("GET", [], 0), end=True)
+    data = b"HTTP/1.1 200 OK\r\nA:" + b" " * 60_000 + b"\0\r\n\r\n"
+    events = machine.receive_data(data if reads == 1 else data[:-1])
+    if reads == 2:
+        events += machine.receive_data(data[-1:])
+    assert isinstance(events[-1], ConnectionTerminated)
 
 
 def test_an_ordinary_response_is_plain() -> None:

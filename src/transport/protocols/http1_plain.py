@@ -26,7 +26,7 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"(?:[!-~]+(?:[ \t]+[!-~]+)*)?")
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) [ -~]*\r\n")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~]*(?:[ \t]+[!-~]+)*)[ \t]*\r\n")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*+([!-~]*(?:[ \t]+[!-~]+)*)[ \t]*\r\n")
 _LENGTH = re.compile(r"[0-9]{1,10}")
 _HEAD_END = b"\r\n\r\n"
 # They have no body whatever they announce (RFC 9112 §6.3).
