@@ -13,9 +13,7 @@ from tests.peers.certificates import Certificates
 from tests.peers.proxies import Proxy
 from tests.peers.servers import Endpoints
 from tests.peers.started import started
-
-#: tinyproxy's configuration file takes no other characters.
-TINY_PASSWORD = "s3cret"
+from tests.proxies.kinds import KINDS, TINY_PASSWORD
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +24,16 @@ def dante(server_folder: Path) -> Iterator[Proxy]:
 @pytest.fixture(scope="session")
 def microsocks(server_folder: Path) -> Iterator[Proxy]:
     yield from started(proxies.microsocks(server_folder))
+
+
+@pytest.fixture(scope="session")
+def v2ray(server_folder: Path) -> Iterator[Proxy]:
+    yield from started(proxies.v2ray(server_folder))
+
+
+@pytest.fixture(scope="session")
+def squid(server_folder: Path) -> Iterator[Proxy]:
+    yield from started(proxies.squid(server_folder))
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +51,18 @@ def secure_tinyproxy(
     server_folder: Path, certificates: Certificates, tinyproxy: Proxy
 ) -> Iterator[Proxy]:
     yield from started(proxies.tls_before(tinyproxy, server_folder, certificates))
+
+
+@pytest.fixture(scope="session")
+def secure_squid(server_folder: Path, certificates: Certificates, squid: Proxy) -> Iterator[Proxy]:
+    yield from started(proxies.tls_before(squid, server_folder, certificates))
+
+
+@pytest.fixture
+def proxy(request: pytest.FixtureRequest, kind: str) -> Proxy:
+    """The proxy of a test that is made for several kinds."""
+    found: Proxy = request.getfixturevalue(KINDS[kind].fixture)
+    return found
 
 
 @pytest.fixture(scope="session")
