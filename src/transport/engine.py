@@ -244,6 +244,7 @@ class Engine:
                 pool_s=call.timeouts.pool_s,
                 newer_than=newer_than,
                 early_data=call.early_data,
+                on_cut_short=recorder.use_dial,
             )
         except DialFailed as failed:
             recorder.use_dial(failed.record)

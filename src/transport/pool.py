@@ -109,6 +109,7 @@ class _Dialling:
     waiter: _Waiter
     plan: Plan
     scope: anyio.CancelScope
+    log: DialLog = field(default_factory=DialLog)
 
 
 class Pool:
@@ -143,6 +144,7 @@ class Pool:
         pool_s: float | None,
         newer_than: int = 0,
         early_data: bool = False,
+        on_cut_short: Callable[[DialRecord], None] | None = None,
     ) -> Lease:
         """Wait for a connection the request may use.
 
@@ -153,6 +155,7 @@ class Pool:
             pool_s: bound on waiting for somebody else's connection.
             newer_than: refuse connections up to this id (a retry wants a fresh one).
             early_data: the request may be sent before the QUIC handshake is complete.
+            on_cut_short: told what had come of the dial by the time that the caller was cancelled.
 
         Raises:
             DialFailed: the connection could not be made.
@@ -175,6 +178,8 @@ class Pool:
             self._settle()
             await self._wait(waiter, pool_s)
         except BaseException:
+            if on_cut_short is not None:
+                self._tell_cut_short(waiter, on_cut_short)
             self._give_up(waiter)
             raise
         finally:
@@ -357,6 +362,11 @@ class Pool:
             and self._plan_for(waiter) == dialling.plan
         )
 
+    def _tell_cut_short(self, waiter: _Waiter, told: Callable[[DialRecord], None]) -> None:
+        for dialling in self._dials:
+            if self._wants(waiter, dialling):
+                told(dialling.log.cut_short("the time was up"))
+
     def _give_up(self, waiter: _Waiter) -> None:
         """A request goes away without a connection; so does its dial, unless others want that.
 
@@ -375,7 +385,7 @@ class Pool:
     # --- tasks of the client's group ----------------------------------------------------------
 
     async def _dial(self, dialling: _Dialling) -> None:
-        waiter, log = dialling.waiter, DialLog()
+        waiter, log = dialling.waiter, dialling.log
         failure: TransportError | None = None
         connection: Connection | None = None
         with dialling.scope:

@@ -173,6 +173,26 @@ async def test_each_step_has_to_be_over_in_time(scheme: str, script: Script) -> 
 
 
 @pytest.mark.parametrize(("scheme", "script"), STALLS)
+async def test_when_the_whole_time_is_up_the_profile_tells_of_the_proxy(
+    scheme: str, script: Script
+) -> None:
+    with scripted_server(script) as server:
+        proxy = f"{scheme}://127.0.0.1:{server.port}"
+        async with trilane.AsyncClient(proxy=proxy, timeout=0.1, verify=False) as client:
+            with pytest.raises(trilane.TotalTimeout) as raised:
+                await client.upload(TARGET, b"content", filename="a", protocol="http/1.1")
+
+    assert raised.value.phase == "connect"
+    profile = raised.value.profile
+    assert profile is not None
+    assert profile.proxy == proxy
+    first, *_, last = profile.attempts
+    assert (first.protocol, first.outcome) == ("tcp", "won")
+    assert (last.outcome, last.error) == ("cancelled", "the time was up")
+    assert last.proxy == proxy
+
+
+@pytest.mark.parametrize(("scheme", "script"), STALLS)
 async def test_each_step_can_be_cancelled(scheme: str, script: Script) -> None:
     with scripted_server(script) as server:
         async with trilane.AsyncClient(

@@ -104,6 +104,10 @@ class DialLog:
         ]
         return [*self.attempts, *late]
 
+    def cut_short(self, reason: str) -> DialRecord:
+        """The record so far, with the attempts still running as if they were cancelled now."""
+        return replace(self.freeze(), attempts=tuple(self.given_up(reason)))
+
     def branch(self, proxy: str) -> DialLog:
         """A log for the way over a proxy: its attempts are this log's, its moments its own."""
         self.proxy = proxy
