@@ -261,7 +261,8 @@ async def test_the_environment_is_obeyed_unless_it_is_not_trusted(  # noqa: PLR0
     proxy = dante.url("socks5")
     for name, value in variables.items():
         monkeypatch.setenv(name, value.format(proxy))
-    async with trilane.AsyncClient(verify=trust, **options) as client:
+    settings: ClientOptions = {**options, "verify": trust}
+    async with trilane.AsyncClient(**settings) as client:
         profile = sound(await client.upload(receiver.url(scheme), CONTENT))
 
     assert profile.proxy == (proxy if proxied else None)
