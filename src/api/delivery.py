@@ -8,7 +8,7 @@ caller is not flooded: what it has not yet seen is replaced by what is newer.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .caller_home import Home, Job
 from .listeners import Event, Listener, Listeners
@@ -19,7 +19,7 @@ from .quiet import call_quietly, logger
 class Ending:
     """How an upload ended."""
 
-    payload: Event
+    payload: Event = field(repr=False)
     """What its callbacks are called with."""
     error: BaseException | None = None
     """What waiting for it raises; None after a response."""

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from ..transport.config import DnsOverHttps, NameOptions, Resolver
 from ..transport.errors import InvalidUrl, UsageError
 from ..transport.hosts import ascii_host, is_ip_literal
-from ..transport.message import parse_url
+from ..transport.message import parse_url, without_secrets
 
 ResolverInput = str | DnsOverHttps | Resolver | None
 """The `https://` URL of a name server (RFC 8484), the same with its options, or an object with
@@ -51,7 +51,8 @@ def _check_server(server: DnsOverHttps) -> None:
     except InvalidUrl as error:
         raise UsageError(f"resolver: {error}") from None
     if not secure:
-        raise UsageError(f"resolver {server.url!r} must start with https://")
+        shown = without_secrets(server.url)
+        raise UsageError(f"resolver {shown!r} must start with https://")
     if server.method not in ("POST", "GET"):
         raise UsageError(f"the resolver's method is 'POST' or 'GET', not {server.method!r}")
     if find_spec("dns") is None:

@@ -30,8 +30,8 @@ class Response:
     content: bytes = field(repr=False)
     """The body, as it came."""
     trailers: Headers = field(repr=False)
-    url: str
-    """Where it came from, after redirects."""
+    url: str = field(repr=False)
+    """Where it came from, after redirects; `repr` leaves it out, since a query may be a secret."""
     http_version: str
     """`HTTP/1.1`, `HTTP/2` or `HTTP/3`."""
     record: Recorder | None = field(repr=False)

@@ -96,13 +96,12 @@ OPTIONS: Mapping[str, Kind] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadPlan:
-    """What one call of `uploadFile` asks for."""
+    """What one call of `uploadFile` asks for; what may hold a secret is not shown."""
 
-    url: str
+    url: str = field(repr=False)
     file: str | os.PathLike[str]
-    options: UploadOptions
+    options: UploadOptions = field(repr=False)
     connect: ConnectOptions = field(repr=False)
-    """Its `proxy` may hold a password."""
 
 
 def check_keys(given: Iterable[str], known: Iterable[str]) -> None:

@@ -223,8 +223,9 @@ class Resolver(Protocol):
 class DnsOverHttps:
     """A name server that is asked over HTTPS (RFC 8484), by connections of their own."""
 
-    url: str
-    """`https://…`; a `{?dns}` at its end is left out. Its own name is looked up by the system."""
+    url: str = field(repr=False)
+    """`https://…`; a `{?dns}` at its end is left out. Its own name is looked up by the system. Some
+    servers know their customers by it, so `repr` leaves it out."""
     method: Literal["POST", "GET"] = "POST"
     """GET lets caches on the way answer; POST tells fewer logs."""
     preference: Preference = field(default_factory=lambda: Preference(http2=True))

@@ -32,7 +32,7 @@ from .errors import (
     TransportError,
     UsageError,
 )
-from .message import Headers, Origin, RequestHead
+from .message import Headers, Origin, RequestHead, without_secrets
 from .net.flights import AnswerSource
 from .net.names import NameService, ResolverSource
 from .origins import OriginMemory
@@ -95,7 +95,8 @@ class Engine:
         from .net.doh import DohSource  # noqa: PLC0415
 
         inner = await stack.enter_async_context(Engine(server_options(self._options)))
-        return DohSource(resolver.url, partial(ask, resolver, inner.send))
+        shown = without_secrets(resolver.url)
+        return DohSource(shown, partial(ask, resolver, inner.send))
 
     async def __aexit__(
         self,

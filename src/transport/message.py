@@ -18,8 +18,14 @@ HeaderInput = Mapping[str, str] | Iterable[tuple[str, str]]
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 9110 §5.5: a recipient may take any control character for an end of line, or drop it.
 _FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-#: Fields whose values are credentials; `repr` leaves them out.
-_SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
+#: Names of fields whose values are credentials, the standard ones and what people make of them
+#: (`X-Auth`, `X-Api-Key`, `X-Amz-Security-Token`); not a challenge, an authority or an author.
+_SECRET = re.compile(
+    r"auth(?!enticat|orit|or$)|cookie|token|secret|passw|api-?key|credential|session|signature",
+    re.IGNORECASE,
+)
+#: Fields that hold a URL, which may hold a secret.
+_LOCATORS = frozenset({"location", "content-location", "referer"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # What browsers leave alone in a path and query (WHATWG URL, path and query percent-encode sets).
 _URL_SAFE = "/%:@!$&'()*+,;=-._~?[]|^`{}\\\""
@@ -70,8 +76,7 @@ class Headers(Mapping[str, str]):
         return len({name.lower() for name, _ in self._fields})
 
     def __repr__(self) -> str:
-        shown = [(name, "***" if is_secret(name) else v) for name, v in self._fields]
-        return f"Headers({shown!r})"
+        return f"Headers({[(name, shown_value(name, value)) for name, value in self._fields]!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headers) and self._fields == other._fields
@@ -80,9 +85,11 @@ class Headers(Mapping[str, str]):
         return hash(self._fields)
 
 
-def is_secret(name: str) -> bool:
-    """Whether the values of a field are credentials, which no message, log or export may show."""
-    return name.lower() in _SECRET
+def shown_value(name: str, value: str) -> str:
+    """What messages, logs and exports may show of a field: credentials never."""
+    if _SECRET.search(name):
+        return "***"
+    return without_secrets(value) if name.lower() in _LOCATORS else value
 
 
 def checked_headers(fields: HeaderInput) -> Headers:
@@ -137,6 +144,9 @@ class Url:
     origin: Origin
     target: str
     """Path and query, percent-encoded, never empty (origin-form, RFC 9112 §3.2.1)."""
+
+    def __repr__(self) -> str:
+        return f"Url({self.shown!r})"
 
     @property
     def shown(self) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from .buffers import Buffer
@@ -37,7 +37,7 @@ class Part:
 
     name: str
     """Name of the form field."""
-    file: FileInput
+    file: FileInput = field(repr=False)
     """A path, bytes, a binary file object, or an iterator of bytes."""
     filename: str | None = None
     """Sent as given, folders included; by default the path's last component, else `blob`. What
@@ -45,7 +45,7 @@ class Part:
     backslash is sent as one, as browsers do, though some receivers take it for an escape."""
     content_type: str | None = None
     """By default guessed from the file name."""
-    headers: HeaderInput = ()
+    headers: HeaderInput = field(default=(), repr=False)
     """More header fields of the part."""
 
 

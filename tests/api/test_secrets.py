@@ -125,5 +125,21 @@ def test_reprs() -> None:
     assert SECRET not in repr(headers)
     assert "'shown'" in repr(headers)
     assert headers["cookie"] == CREDENTIALS["Cookie"]
+    moved = Headers([("Location", f"https://a.example/b{QUERY}")])
+    assert repr(moved) == "Headers([('Location', 'https://a.example/b?***')])"
+    assert SECRET not in repr(parse_url(f"http://a.example/b{QUERY}"))
     assert parse_url(f"http://a.example/b{QUERY}").shown == "http://a.example/b?***"
     assert parse_url("http://a.example/b").shown == "http://a.example/b"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        *((name, False) for name in ("X-Auth", "authorization", "X-API-Key", "Set-Cookie")),
+        *((name, False) for name in ("x-goog-iam-authorization-token", "Signature", "apiKey")),
+        *((name, True) for name in ("WWW-Authenticate", ":authority", "Author", "X-Keyboard")),
+        *((name, True) for name in ("Content-Type", "ETag", "Retry-After")),
+    ],
+)
+def test_which_fields_are_secrets(name: str, *, shown: bool) -> None:
+    assert (SECRET in repr(Headers([(name, SECRET)]))) is shown

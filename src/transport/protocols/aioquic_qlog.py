@@ -6,7 +6,7 @@ from typing import Any
 
 from aioquic.quic.logger import QuicLoggerTrace
 
-from ..message import is_secret
+from ..message import shown_value
 
 _HIDDEN = b"***"
 
@@ -31,4 +31,4 @@ class DiscreetTrace:
 def _shown(name: bytes, value: bytes) -> bytes:
     if name == b":path" and b"?" in value:
         return value.partition(b"?")[0] + b"?" + _HIDDEN
-    return _HIDDEN if is_secret(name.decode("latin-1")) else value
+    return shown_value(name.decode("latin-1"), value.decode("latin-1")).encode("latin-1")
