@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..config import SocketOptions
 from ..errors import ConnectionLost
@@ -23,26 +23,9 @@ from ..net.datagram import (
 from ..net.dial_log import DialLog
 from ..net.dial_quic import open_socket
 from ..net.stream import ByteStream
+from ..protocols.bulk_train import Train
+from ..protocols.machine import Datagram
 from ..protocols.socks5 import datagram_header, datagram_payload_start
-
-
-@dataclass(frozen=True, slots=True)
-class _Wrapped:
-    data: bytes
-    address: Address
-
-
-@dataclass(frozen=True, slots=True)
-class _WrappedTrain:
-    data: memoryview
-    datagram_bytes: int
-    count: int
-    address: Address
-
-    def datagrams(self) -> list[bytes]:
-        """Copies, one by one."""
-        size = self.datagram_bytes
-        return [bytes(self.data[at : at + size]) for at in range(0, len(self.data), size)]
 
 
 class SocksRelay:
@@ -180,15 +163,13 @@ class SocksRelay:
             self._sources[header] = address
         return header
 
-    def _wrapped(self, datagrams: Sequence[Outgoing]) -> list[_Wrapped]:
-        return [_Wrapped(self._header(each.address) + each.data, self.peer) for each in datagrams]
+    def _wrapped(self, datagrams: Sequence[Outgoing]) -> list[Datagram]:
+        return [Datagram(self._header(each.address) + each.data, self.peer) for each in datagrams]
 
-    def _wrapped_train(
-        self, header: bytes, train: OutgoingTrain, first: int, count: int
-    ) -> _WrappedTrain:
+    def _wrapped_train(self, header: bytes, train: OutgoingTrain, first: int, count: int) -> Train:
         size, data = train.datagram_bytes, train.data
         pieces: list[bytes | memoryview] = []
         for at in range(first * size, min((first + count) * size, len(data)), size):
             pieces += (header, data[at : at + size])
         joined = memoryview(b"".join(pieces))
-        return _WrappedTrain(joined, len(header) + size, count, self.peer)
+        return Train(joined, len(header) + size, count, self.peer)

@@ -27,6 +27,7 @@ import anyio
 from ..buffers import Buffer
 from ..config import SocketOptions
 from ..errors import ConnectError, ConnectionLost
+from ..protocols.machine import Datagram
 from .kernel_clock import SO_TIMESTAMPNS, ClockPair, stamp_of
 from .socket_options import DEFAULT_OPTIONS, bind_local, prepare
 from .standing_watch import StandingWatch, standing_watch
@@ -120,12 +121,6 @@ class OutgoingTrain(Protocol):
     def datagrams(self) -> list[bytes]:
         """Copies, one by one."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Single:
-    data: bytes
-    address: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +246,7 @@ class DatagramSocket:
                     await anyio.wait_writable(self._socket)
                 except _CLOSED as exc:
                     raise ConnectionLost("the socket was closed") from exc
-        await self.send([_Single(data, train.address) for data in train.datagrams()])
+        await self.send([Datagram(data, train.address) for data in train.datagrams()])
 
     def send_nowait(self, datagrams: Sequence[Outgoing]) -> Sequence[Outgoing]:
         """Send what the socket takes without waiting, and return the rest; see `send`."""
