@@ -47,7 +47,7 @@ class Trains:
             cid=_CID,
             first_packet=2**16,
             datagram_bytes=_DATAGRAM_BYTES,
-            read_into=lambda _offset, _view: None,
+            read_into_places=lambda _start, _stop, _places: None,
         )
 
 

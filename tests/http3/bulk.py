@@ -26,12 +26,17 @@ class MemoryFile:
         self.users -= 1
 
     def read_into(self, offset: int, view: memoryview) -> None:
+        self.read_into_places(offset, [view])
+
+    def read_into_places(self, offset: int, places: list[memoryview]) -> None:
         assert self.users > 0, "read after it was closed"
-        end = offset + len(view)
+        end = offset + sum(map(len, places))
         if self.broken_at is not None and end > self.broken_at:
             raise SourceError("the disk is gone")
         self.reads += 1
-        view[:] = self.data[offset:end]
+        for place in places:
+            place[:] = self.data[offset : offset + len(place)]
+            offset += len(place)
 
 
 class BulkUpload:

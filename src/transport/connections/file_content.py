@@ -56,7 +56,7 @@ class FileContent:
             done += count
 
     def read_into_places(self, offset: int, places: list[memoryview]) -> None:
-        """Fill all `places`, one after the other, as a rule in one call; see `PlacesSource`."""
+        """Fill all `places`, one after the other, as a rule in one call; see `RangeSource`."""
         try:
             count = os.preadv(self._fd, places, offset)
         except OSError as exc:

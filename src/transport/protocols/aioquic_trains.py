@@ -29,7 +29,14 @@ from aioquic.tls import Epoch
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .aioquic_window import Pacer, UsedWindow
-from .bulk_train import MOST_BYTES, MOST_PACKETS, PacketKeys, Plan, data_per_packet
+from .bulk_train import (
+    MOST_BYTES,
+    MOST_PACKETS,
+    TRUNCATED_NUMBERS,
+    PacketKeys,
+    Plan,
+    data_per_packet,
+)
 from .machine import Address
 from .path_mtu import PathMtu
 from .stream_content import SourceRange, StreamContent
@@ -288,7 +295,8 @@ def train_room(quic: QuicConnection, now_s: float) -> int:
     paced = cast("Pacer", loss._pacer).room(now_s)
     if paced <= 0:
         quic._pacing_at = loss._pacer.next_send_time(now_s)
-    return min(window, numbers, paced, MOST_PACKETS, MOST_BYTES // size)
+    distinct = TRUNCATED_NUMBERS - quic._packet_number % TRUNCATED_NUMBERS
+    return min(window, numbers, paced, distinct, MOST_PACKETS, MOST_BYTES // size)
 
 
 def register(quic: QuicConnection, stream: BulkStream, plan: Plan, now_s: float) -> int:

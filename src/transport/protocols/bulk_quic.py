@@ -103,7 +103,7 @@ class BulkSender:
                 cid=cid,
                 first_packet=private.next_packet_number(self._quic),
                 datagram_bytes=size,
-                read_into=stream.content.read_into,
+                read_into_places=stream.content.read_into_places,
             )
         except SourceError:
             return None  # `sweep` has the reason

@@ -1,16 +1,18 @@
 """Trains: many equal-sized 1-RTT packets built side by side, for one segmented send.
 
 A packet of a train holds one STREAM frame without a length, so its data reaches to the packet's end
-(RFC 9000 §19.8). The body is read once for the whole train; the frame headers are written over what
-was encrypted just before. Packets are encrypted straight into the train's buffer, and the masks of
-header protection come from one call for all of them (RFC 9001 §5.4).
+(RFC 9000 §19.8). The body is read once for the whole train, each packet's share to where it is
+encrypted from, and encrypted straight into the train's buffer. What is different in each packet
+follows from its place: numbers, offsets, nonces and masks of a whole train are computed side by
+side in one long integer, and the masks of header protection come from one call (RFC 9001 §5.4).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from struct import Struct
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.ciphers import CipherContext
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -29,17 +31,21 @@ _SAMPLE_BYTES = 16
 # sample of header protection begins where the ciphertext does.
 _FIRST_BYTE = 0x43
 _PACKET_NUMBER_BYTES = 4
-_PACKET_NUMBER_MASK = 0xFFFFFFFF
-_FIRST_BYTE_BITS = bytes(byte & 0x1F for byte in range(256))
-"""What of a mask applies to the first byte."""
+#: Packet numbers that differ in what a packet carries of them; a train may not go past a multiple.
+TRUNCATED_NUMBERS = 1 << 8 * _PACKET_NUMBER_BYTES
+# RFC 9001 §5.4.1: what a mask changes of the first byte and of the packet number, and where they
+# are moved to, so that they lie as they do in the mask.
+_MASKED = 0x1F_FFFFFFFF
+_MASK_SHIFT = 8 * (_SAMPLE_BYTES - 1 - _PACKET_NUMBER_BYTES)
 # STREAM with an offset, without a length (RFC 9000 §19.8).
 _STREAM_WITH_OFFSET = 0x0C
 _FIN = 0x01
 # Offsets as variable-length integers of four or eight bytes, whatever their value (§16).
 _SHORT_OFFSETS = 1 << 30
-_SHORT_TAG, _LONG_TAG = 0x80000000, 0xC000000000000000
+_SHORT_BYTES, _LONG_BYTES = 4, 8
+_OFFSET_TAGS = {_SHORT_BYTES: 0x80000000, _LONG_BYTES: 0xC000000000000000}
 
-ReadInto = Callable[[int, memoryview], None]
+ReadIntoPlaces = Callable[[int, int, list[memoryview]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +96,9 @@ class _Shape:
 
     datagram_bytes: int
     cid: bytes
-    frame_bytes: int
-    """The STREAM frame's header."""
+    stream_bytes: int
+    """Of a STREAM frame's type and stream id."""
+    offset_bytes: int
 
     @property
     def header_bytes(self) -> int:
@@ -99,32 +106,98 @@ class _Shape:
         return 1 + len(self.cid) + _PACKET_NUMBER_BYTES
 
     @property
+    def frame_bytes(self) -> int:
+        """The STREAM frame's header."""
+        return self.stream_bytes + self.offset_bytes
+
+    @property
+    def payload_bytes(self) -> int:
+        """What is encrypted of a full packet."""
+        return self.datagram_bytes - self.header_bytes - _TAG_BYTES
+
+    @property
     def share(self) -> int:
         """Stream bytes in a full packet."""
-        return self.datagram_bytes - self.header_bytes - self.frame_bytes - _TAG_BYTES
+        return self.payload_bytes - self.frame_bytes
 
 
 class _Places:
-    """Where the packets of trains of one shape lie in the two buffers.
+    """Where the packets of trains of one shape lie, before and after encryption.
 
-    Slicing a buffer costs as much as half an encryption, so it is done once per shape; and the
-    connection id stays where it is from one train to the next.
+    Slicing a buffer costs as much as half an encryption, so it is done once per shape; and what is
+    the same in all packets stays where it is from one train to the next.
     """
 
-    __slots__ = ("plain", "samples", "secret", "shape")
+    __slots__ = (
+        "_packets",
+        "_payloads",
+        "_plain",
+        "_stream",
+        "bodies",
+        "headers",
+        "headers_side_by_side",
+        "nonces",
+        "nonces_side_by_side",
+        "plain",
+        "samples",
+        "secret",
+        "shape",
+    )
 
-    def __init__(self, shape: _Shape, plain: memoryview, packets: memoryview) -> None:
-        size, header, cid = shape.datagram_bytes, shape.header_bytes, shape.cid
-        starts = range(0, size * min(MOST_PACKETS, MOST_BYTES // size), size)
+    def __init__(self, shape: _Shape, packets: memoryview) -> None:
+        size, header, payload = shape.datagram_bytes, shape.header_bytes, shape.payload_bytes
+        count = min(MOST_PACKETS, MOST_BYTES // size)
+        starts, payloads = range(0, size * count, size), range(0, payload * count, payload)
+        self._plain = plain = memoryview(bytearray(payload * count))
+        self._packets = packets
+        self._stream = b""
         self.shape = shape
-        self.plain = [
-            plain[at : at + shape.frame_bytes + shape.share]
-            for at in range(0, shape.share * len(starts), shape.share)
-        ]
+        self.bodies = [plain[at + shape.frame_bytes : at + payload] for at in payloads]
+        """Where the stream's bytes are read to."""
+        self.plain = [plain[at : at + payload] for at in payloads]
+        """The same with the frame's header, ready to be encrypted."""
         self.secret = [packets[at + header : at + size] for at in starts]
         self.samples = [packets[at + header : at + header + _SAMPLE_BYTES] for at in starts]
+        self.headers_side_by_side, self.headers = _side_by_side(header, count)
+        self.nonces_side_by_side, self.nonces = _side_by_side(_NONCE_BYTES, count)
         for at in starts:
-            packets[at + 1 : at + 1 + len(cid)] = cid
+            packets[at + 1 : at + 1 + len(shape.cid)] = shape.cid
+
+    def put_frame_headers(self, plan: Plan, count: int) -> None:
+        """Write the frame headers of so many packets; what `plan.fin` adds is left out."""
+        shape, plain = self.shape, self._plain
+        step, end = shape.payload_bytes, count * shape.payload_bytes
+        stream = bytes((_STREAM_WITH_OFFSET,)) + encode_varint(plan.stream_id)
+        if stream != self._stream:
+            self._stream = stream
+            for at, byte in enumerate(stream):
+                plain[at::step] = bytes((byte,)) * len(self.plain)
+        size = shape.offset_bytes
+        # Both parts of an offset have their own bits, so their sum is their union.
+        first = _OFFSET_TAGS[size] + plan.start
+        offsets = _ramp(first, plan.share, count, size).to_bytes(count * size, "big")
+        for index in range(size):
+            plain[shape.stream_bytes + index : end : step] = offsets[index::size]
+
+    def put_headers(self, first_bytes: int, count: int, masks: bytes) -> None:
+        """Write what is protected of the packets' headers (RFC 9001 §5.4.1).
+
+        Args:
+            first_bytes: first byte and packet number of the first packet.
+            count: how many packets there are.
+            masks: of all of them.
+        """
+        packets, size = self._packets, self.shape.datagram_bytes
+        ones, _ = _combs(count, _SAMPLE_BYTES)
+        plain = _ramp(first_bytes, 1, count, _SAMPLE_BYTES)
+        mask = int.from_bytes(masks, "big") >> _MASK_SHIFT & _MASKED * ones
+        headers = (plain ^ mask).to_bytes(count * _SAMPLE_BYTES, "big")
+        end = (count - 1) * size + self.shape.header_bytes
+        at = _SAMPLE_BYTES - 1 - _PACKET_NUMBER_BYTES
+        packets[0:end:size] = headers[at::_SAMPLE_BYTES]
+        for index in range(1, 1 + _PACKET_NUMBER_BYTES):
+            place = len(self.shape.cid) + index
+            packets[place:end:size] = headers[at + index :: _SAMPLE_BYTES]
 
 
 class TrainBuilder:
@@ -132,7 +205,6 @@ class TrainBuilder:
 
     def __init__(self) -> None:
         self._packets = memoryview(bytearray(MOST_BYTES))
-        self._plain = memoryview(bytearray(MOST_BYTES))
         self._places: _Places | None = None
 
     def build(
@@ -143,7 +215,7 @@ class TrainBuilder:
         cid: bytes,
         first_packet: int,
         datagram_bytes: int,
-        read_into: ReadInto,
+        read_into_places: ReadIntoPlaces,
     ) -> memoryview:
         """Build the packets, as many as the plan takes; all but the last of `datagram_bytes`.
 
@@ -153,92 +225,84 @@ class TrainBuilder:
             cid: the peer's connection id.
             first_packet: the number of the first packet.
             datagram_bytes: their size.
-            read_into: fills a view with the stream's bytes from an offset on.
+            read_into_places: fills views with the stream's bytes between two offsets.
 
         Raises:
-            SourceError: `read_into` failed; nothing has happened.
+            SourceError: `read_into_places` failed; nothing has happened.
         """
-        places = self._places_for(
-            _Shape(datagram_bytes, cid, _frame_header_bytes(plan.stream_id, plan.stop))
-        )
-        frame_bytes, length = places.shape.frame_bytes, plan.stop - plan.start
-        read_into(plan.start, self._plain[frame_bytes : frame_bytes + length])
+        places = self._places_for(plan, cid, datagram_bytes)
+        shape, length = places.shape, plan.stop - plan.start
         count = -(-length // plan.share)
-        numbers = range(first_packet, first_packet + count)
-        truncated = [
-            (number & _PACKET_NUMBER_MASK).to_bytes(_PACKET_NUMBER_BYTES, "big")
-            for number in numbers
-        ]
+        last = length - (count - 1) * plan.share
+        bodies = places.bodies[:count]
+        bodies[-1] = bodies[-1][:last]
+        read_into_places(plan.start, plan.stop, bodies)
+        places.put_frame_headers(plan, count)
+        truncated = first_packet % TRUNCATED_NUMBERS
         first_byte = _FIRST_BYTE | keys.first_byte_bits
-        prefix = bytes((first_byte,)) + cid
-        headers = [prefix + number for number in truncated]
-        _encrypt(places, plan, keys, numbers, headers)
+        prefix = int.from_bytes(bytes((first_byte,)) + cid, "big")
+        header = prefix << 8 * _PACKET_NUMBER_BYTES | truncated
+        size = count * shape.header_bytes
+        headers = _ramp(header, 1, count, shape.header_bytes).to_bytes(size, "big")
+        places.headers_side_by_side[:size] = headers
+        size = count * _NONCE_BYTES
+        ones, _ = _combs(count, _NONCE_BYTES)
+        nonces = keys.iv * ones ^ _ramp(first_packet, 1, count, _NONCE_BYTES)
+        places.nonces_side_by_side[:size] = nonces.to_bytes(size, "big")
+        _encrypt(places, keys.aead, count, last, fin=plan.fin)
         masks = keys.protection.update(b"".join(places.samples[:count]))
-        _protect(self._packets, places.shape, first_byte, b"".join(truncated), masks)
-        return self._packets[: length + count * (datagram_bytes - places.shape.share)]
+        first_bytes = first_byte << 8 * _PACKET_NUMBER_BYTES | truncated
+        places.put_headers(first_bytes, count, masks)
+        return self._packets[: length + count * (datagram_bytes - shape.share)]
 
-    def _places_for(self, shape: _Shape) -> _Places:
+    def _places_for(self, plan: Plan, cid: bytes, datagram_bytes: int) -> _Places:
+        stream_bytes = 1 + len(encode_varint(plan.stream_id))
+        shape = _Shape(datagram_bytes, cid, stream_bytes, _offset_bytes(plan.stop))
         if self._places is None or shape != self._places.shape:
-            self._places = _Places(shape, self._plain, self._packets)
+            self._places = _Places(shape, self._packets)
         return self._places
 
 
-def _encrypt(
-    places: _Places, plan: Plan, keys: PacketKeys, numbers: range, headers: list[bytes]
-) -> None:
-    """Encrypt all payloads into their places."""
-    count, share = len(numbers), plan.share
+def _encrypt(places: _Places, aead: AESGCM, count: int, last: int, *, fin: bool) -> None:
+    """Encrypt so many payloads into their places; the last one holds so many stream bytes."""
     plains, secrets = places.plain[:count], places.secret[:count]
-    left = plan.stop - plan.start - (count - 1) * share
-    plains[-1] = plains[-1][: places.shape.frame_bytes + left]
-    secrets[-1] = secrets[-1][: len(plains[-1]) + _TAG_BYTES]
-    iv, encrypt = keys.iv, keys.aead.encrypt_into
-    nonces = [(iv ^ number).to_bytes(_NONCE_BYTES, "big") for number in numbers]
-    frame_header, kind, tag = _frame_header(plan)
-    pack, kinds = frame_header.pack_into, [kind] * count
-    if plan.fin:
-        kinds[-1] = bytes((kind[0] | _FIN,)) + kind[1:]
-    # Both parts of an offset have their own bits, so their sum is their union.
-    offsets = range(tag + plan.start, tag + plan.stop, share)
-    for plain, secret, nonce, header, form, offset in zip(
-        plains, secrets, nonces, headers, kinds, offsets, strict=True
-    ):
-        pack(plain, 0, form, offset)
-        encrypt(nonce, plain, header, secret)
+    if fin or last < places.shape.share:
+        end = places.shape.frame_bytes + last
+        plains[-1], secrets[-1] = plains[-1][:end], secrets[-1][: end + _TAG_BYTES]
+    if fin:
+        plains[-1][0] |= _FIN
+    # An empty deque is how a loop is left to C.
+    deque(map(aead.encrypt_into, places.nonces, plains, places.headers, secrets), maxlen=0)
+    if fin:
+        plains[-1][0] &= ~_FIN
 
 
-def _protect(
-    packets: memoryview, shape: _Shape, first_byte: int, numbers: bytes, masks: bytes
-) -> None:
-    """Write first bytes and packet numbers, masked (RFC 9001 §5.4.1), a byte of all at a time."""
-    size = shape.datagram_bytes
-    count = len(numbers) // _PACKET_NUMBER_BYTES
-    end = (count - 1) * size + shape.header_bytes
-    bits = _xor(bytes((first_byte,)) * count, masks[::_SAMPLE_BYTES].translate(_FIRST_BYTE_BITS))
-    packets[0:end:size] = bits
-    for index in range(_PACKET_NUMBER_BYTES):
-        at = 1 + len(shape.cid) + index
-        plain, mask = numbers[index::_PACKET_NUMBER_BYTES], masks[1 + index :: _SAMPLE_BYTES]
-        packets[at:end:size] = _xor(plain, mask)
+def _side_by_side(size: int, count: int) -> tuple[memoryview, list[memoryview]]:
+    """Room for equal pieces, as a whole and piece by piece."""
+    whole = memoryview(bytearray(size * count))
+    return whole, [whole[at : at + size] for at in range(0, size * count, size)]
 
 
-def _xor(one: bytes, other: bytes) -> bytes:
-    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(len(one), "big")
+def _ramp(first: int, step: int, count: int, size: int) -> int:
+    """Evenly spaced numbers side by side, the first one highest, each in so many bytes."""
+    ones, places = _combs(count, size)
+    return first * ones + step * places
+
+
+@lru_cache(maxsize=512)
+def _combs(count: int, size: int) -> tuple[int, int]:
+    """So many ones, and the numbers from zero, each in so many bytes."""
+    ones = places = 0
+    for index in range(count):
+        ones, places = ones << 8 * size | 1, places << 8 * size | index
+    return ones, places
 
 
 def data_per_packet(datagram_bytes: int, cid: bytes, stream_id: int, stop: int) -> int:
     """Stream bytes that fit a packet of a train which ends at this stream offset."""
-    header = 1 + len(cid) + _PACKET_NUMBER_BYTES
-    return datagram_bytes - header - _TAG_BYTES - _frame_header_bytes(stream_id, stop)
+    stream_bytes = 1 + len(encode_varint(stream_id))
+    return _Shape(datagram_bytes, cid, stream_bytes, _offset_bytes(stop)).share
 
 
-def _frame_header_bytes(stream_id: int, stop: int) -> int:
-    return 1 + len(encode_varint(stream_id)) + (4 if stop <= _SHORT_OFFSETS else 8)
-
-
-def _frame_header(plan: Plan) -> tuple[Struct, bytes, int]:
-    """How a STREAM frame's header is laid out: kind and stream, and the offset with its length."""
-    long = plan.stop > _SHORT_OFFSETS
-    kind = bytes((_STREAM_WITH_OFFSET,)) + encode_varint(plan.stream_id)
-    layout = Struct(f">{len(kind)}s{'Q' if long else 'I'}")
-    return layout, kind, _LONG_TAG if long else _SHORT_TAG
+def _offset_bytes(stop: int) -> int:
+    return _SHORT_BYTES if stop <= _SHORT_OFFSETS else _LONG_BYTES

@@ -26,9 +26,10 @@ from .http2_frames import (
     data_headers,
     head_frames,
 )
-from .http2_queue import FileRun, OutChunk, PlacesSource
+from .http2_queue import FileRun, OutChunk
 from .http2_receive import Http2Receiver
 from .machine import StreamTotals
+from .stream_content import RangeSource
 
 #: What RFC 9113 §6.5.2 recommends as the least, assumed while the peer does not say.
 UNANNOUNCED_STREAMS = 100
@@ -94,7 +95,7 @@ class Http2Machine:
             core.close_if_complete(record)
 
     def send_range(
-        self, stream_id: int, content: PlacesSource, offset: int, byte_count: int
+        self, stream_id: int, content: RangeSource, offset: int, byte_count: int
     ) -> None:
         """Queue a range of a file, at most `send_budget`, which does not end the body.
 

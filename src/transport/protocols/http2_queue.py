@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
 
 from .stream_content import RangeSource
 
@@ -13,23 +12,11 @@ from .stream_content import RangeSource
 HIGH_BYTES = 1024 * 1024
 
 
-class PlacesSource(RangeSource, Protocol):
-    """A file that can be read into several places at once."""
-
-    def read_into_places(self, offset: int, places: list[memoryview]) -> None:
-        """Fill all `places`, one after the other, with the bytes that begin at this offset.
-
-        Raises:
-            SourceError: they cannot be read, or are not there any more.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class FileRun:
     """DATA frames around a range of a file, which is read when they are written."""
 
-    content: PlacesSource
+    content: RangeSource
     offset: int
     """Where in the content the range begins."""
     headers: list[tuple[bytes, int]]

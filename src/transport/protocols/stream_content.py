@@ -29,6 +29,14 @@ class RangeSource(Protocol):
         """
         ...
 
+    def read_into_places(self, offset: int, places: list[memoryview]) -> None:
+        """Fill all `places`, one after the other, with the bytes that begin at this offset.
+
+        Raises:
+            SourceError: they cannot be read, or are not there any more.
+        """
+        ...
+
     def retain(self) -> None:
         """Count one more user."""
         ...
@@ -66,6 +74,17 @@ class _Segment:
             self.source.read_into(self.offset + skipped, view)
         elif self.data is not None:
             view[:] = memoryview(self.data)[skipped : skipped + len(view)]
+
+    def read_into_places(self, start: int, places: list[memoryview]) -> None:
+        skipped = start - self.start
+        if self.source is not None:
+            self.source.read_into_places(self.offset + skipped, places)
+        elif self.data is not None:
+            data = memoryview(self.data)
+            for place in places:
+                end = skipped + len(place)
+                place[:] = data[skipped:end]
+                skipped = end
 
 
 class StreamContent:
@@ -134,6 +153,24 @@ class StreamContent:
                 self.failure = exc
                 raise
             position, start, index = position + count, start + count, index + 1
+
+    def read_into_places(self, start: int, stop: int, places: list[memoryview]) -> None:
+        """Fill `places`, one after the other, with the bytes between two stream offsets.
+
+        Raises:
+            SourceError: a file cannot be read; `failure` keeps it.
+        """
+        segment = self._segments[bisect_right(self._ends, start)]
+        if stop > segment.end:
+            for place in places:
+                self.read_into(start, place)
+                start += len(place)
+            return
+        try:
+            segment.read_into_places(start, places)
+        except SourceError as exc:
+            self.failure = exc
+            raise
 
     def release(self, stop: int) -> None:
         """Drop everything below this stream offset: it was acknowledged."""
