@@ -18,7 +18,8 @@ from tests.http3.pair import Upload
 from trilane.transport.net.memory_datagram import LinkConditions
 from trilane.transport.protocols import http3
 from trilane.transport.protocols.aioquic_private import recovery_figures
-from trilane.transport.protocols.aioquic_trains import packet_keys
+from trilane.transport.protocols.aioquic_trains import packet_keys, train_room
+from trilane.transport.protocols.bulk_train import TRUNCATED_NUMBERS
 from trilane.transport.protocols.events import (
     BodyAcked,
     BodyUnreadable,
@@ -341,3 +342,15 @@ def test_acknowledgements_are_reported_as_they_come(make_pair: MakePair) -> None
     assert offsets == sorted(offsets)
     assert len(offsets) > 5
     assert pair.of_kind(BodyAcked)[-1].finished
+
+
+def test_a_train_does_not_go_past_where_its_numbers_begin_again(make_pair: MakePair) -> None:
+    pair = make_pair()
+    begin(pair, CONTENT)
+    pair.run(lambda: pair.trains > 2)
+    quic = pair.machine.quic
+    pair.run(lambda: train_room(quic, pair.now_s) > 5)
+    quic._packet_number = TRUNCATED_NUMBERS - 5
+    quic._spaces[Epoch.ONE_RTT].largest_acked_packet = TRUNCATED_NUMBERS - 9
+
+    assert train_room(quic, pair.now_s) == 5

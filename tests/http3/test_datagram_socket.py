@@ -122,6 +122,34 @@ async def test_a_train_too_large_for_the_path_is_told_of(
     assert ours.counters.sent_datagrams == 0
 
 
+async def test_what_another_task_takes_is_not_handed_out_twice(
+    peer: socket.socket, ours: DatagramSocket
+) -> None:
+    received: list[tuple[bytes, int]] = []
+
+    async def receive() -> None:
+        while True:
+            batch = [data for data, _ in await ours.receive()]
+            received.extend(zip(batch, ours.arrived_ns, strict=True))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(receive)
+        for n in range(200):
+            peer.sendto(bytes([n]), ours.local)
+            if n % 3:
+                await anyio.lowlevel.checkpoint()
+            batch = [data for data, _ in ours.receive_nowait()]
+            received.extend(zip(batch, ours.arrived_ns, strict=True))
+        with anyio.fail_after(5):
+            while len(received) < 200:
+                await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+
+    assert sorted(data for data, _ in received) == [bytes([n]) for n in range(200)]
+    assert ours.receive_nowait() == []
+    assert ours.counters.received_datagrams == 200
+
+
 async def test_runs_to_different_addresses_are_kept_apart(peer: socket.socket) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))

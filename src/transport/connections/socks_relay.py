@@ -125,9 +125,15 @@ class SocksRelay:
 
     async def receive(self) -> list[tuple[bytes, Address]]:
         """See `DatagramSocket.receive`; what did not come through the relay is dropped."""
+        return self._unwrapped(await self._socket.receive())
+
+    def receive_nowait(self) -> list[tuple[bytes, Address]]:
+        """See `DatagramSocket.receive_nowait`, and `receive`."""
+        return self._unwrapped(self._socket.receive_nowait())
+
+    def _unwrapped(self, batch: list[tuple[bytes, Address]]) -> list[tuple[bytes, Address]]:
         received: list[tuple[bytes, Address]] = []
         arrived_ns: list[int] = []
-        batch = await self._socket.receive()
         for (data, source), at in zip(batch, self._socket.arrived_ns, strict=True):
             start = datagram_payload_start(data) if source == self.peer else None
             if start is not None:

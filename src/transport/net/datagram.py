@@ -266,7 +266,7 @@ class DatagramSocket:
     async def receive(self) -> list[tuple[bytes, Address]]:
         """Wait for datagrams and take those that have arrived.
 
-        The list is empty when there is only an error to take.
+        The list is empty when there is only an error to take, or when `receive_nowait` took them.
 
         Raises:
             ConnectionLost: the socket was closed.
@@ -284,8 +284,16 @@ class DatagramSocket:
         if not self._arrived and not self._errors:
             await self._watch.wait()
             self._check_open()
-        arrived, self._arrived = self._arrived, []
-        return arrived
+        return self._take_arrived()
+
+    def receive_nowait(self) -> list[tuple[bytes, Address]]:
+        """Take the datagrams that have arrived; while another task waits in `receive`, too.
+
+        Raises:
+            ConnectionLost: the socket was closed.
+        """
+        self._check_open()
+        return self._take_arrived() if self._arrived else self._receive_batch()
 
     async def wait_ended(self) -> None:
         """Wait for ever: a socket has no end of its own."""
@@ -405,6 +413,12 @@ class DatagramSocket:
         if self._socket.fileno() < 0:
             raise ConnectionLost("the socket was closed")
 
+    def _take_arrived(self) -> list[tuple[bytes, Address]]:
+        arrived, self._arrived = self._arrived, []
+        if not arrived:
+            self.arrived_ns = []
+        return arrived
+
     def _take_in(self) -> bool:
         """Read for who waits; whether there is anything to be told."""
         self._arrived = self._receive_batch()
@@ -412,25 +426,29 @@ class DatagramSocket:
 
     def _receive_batch(self) -> list[tuple[bytes, Address]]:
         received: list[tuple[bytes, Address]] = []
-        arrived: list[int] = []
-        began_ns, clocks = time.monotonic_ns(), ClockPair()
-        emptied_ns = self._emptied_ns
+        stamps: list[int | None] = []
+        began_ns, emptied_ns = time.monotonic_ns(), self._emptied_ns
+        receive, buffers = self._socket.recvmsg_into, [self._buffer]
         for _ in range(_BATCH):
             try:
-                count, control, _, source = self._socket.recvmsg_into(
-                    [self._buffer], _ANCILLARY_BYTES
-                )
+                count, control, _, source = receive(buffers, _ANCILLARY_BYTES)
             except BlockingIOError:
                 self._emptied_ns = began_ns
                 break
             except OSError as exc:
                 self._note_receive_error(exc)
                 continue
-            self._split(count, control, (source[0], source[1]), received)
-            stamp = stamp_of(control, SO_TIMESTAMPNS)
-            at = clocks.monotonic_ns(stamp, not_before_ns=emptied_ns)
-            arrived += [at] * (len(received) - len(arrived))
-        self.read_ns, self.arrived_ns = time.monotonic_ns(), arrived
+            self.counters.received_bytes += count
+            stamp = self._split(count, control, (source[0], source[1]), received)
+            stamps += [stamp] * (len(received) - len(stamps))
+        self.arrived_ns = []
+        if received:
+            self.counters.received_datagrams += len(received)
+            clocks = ClockPair()
+            self.arrived_ns = [
+                clocks.monotonic_ns(stamp, not_before_ns=emptied_ns) for stamp in stamps
+            ]
+            self.read_ns = time.monotonic_ns()
         return received
 
     def _split(
@@ -439,17 +457,19 @@ class DatagramSocket:
         control: list[tuple[int, int, bytes]],
         source: Address,
         into: list[tuple[bytes, Address]],
-    ) -> None:
-        size = count
+    ) -> int | None:
+        """Take the datagrams of one call; when they arrived, on the kernel's clock."""
+        size, stamp = count, None
         for level, kind, data in control:
-            if level == _SOL_UDP and kind == _UDP_GRO and len(data) >= _GRO_SIZE.size:
+            if level == socket.SOL_SOCKET:
+                stamp = stamp_of(((level, kind, data),), SO_TIMESTAMPNS)
+            elif level == _SOL_UDP and kind == _UDP_GRO and len(data) >= _GRO_SIZE.size:
                 size = _GRO_SIZE.unpack_from(data)[0]
             elif (place := _ARRIVED_AT.get((level, kind))) is not None:
                 self.arrived_elsewhere |= data[place] != self._local_packed
-        for start in range(0, count, size or 1):
-            into.append((bytes(self._buffer[start : min(start + size, count)]), source))
-            self.counters.received_datagrams += 1
-        self.counters.received_bytes += count
+        starts, whole = range(0, count, size or 1), self._buffer[:count]
+        into.extend((bytes(whole[start : start + size]), source) for start in starts)
+        return stamp
 
     def _note_receive_error(self, exc: OSError) -> None:
         # Nothing in the queue: a platform that reports errors without saying for which address.

@@ -71,6 +71,10 @@ class DatagramChannel(Protocol):
         """See `DatagramSocket.receive`."""
         ...
 
+    def receive_nowait(self) -> list[tuple[bytes, Address]]:
+        """See `DatagramSocket.receive_nowait`."""
+        ...
+
     def take_errors(self) -> list[PathError]:
         """See `DatagramSocket.take_errors`."""
         ...

@@ -133,6 +133,8 @@ class Http3Machine:
         self._key_since_packet = 0
         self._bulk = BulkSender(self.quic)
         self._limits = LimitClock()
+        self.has_news = False
+        """More than acknowledgements was received since the last `transmit`."""
         self._leaving_packet = 0
         """The first packet of the last `transmit` that has not left, as far as was told."""
 
@@ -290,16 +292,19 @@ class Http3Machine:
         arrivals: Iterable[float | None] = arrived_s or repeat(None, len(datagrams))
         with self._guarded(), acks_together(self.quic):
             for (data, address), at_s in zip(datagrams, arrivals, strict=True):
+                self.round_trips.arrived_s = at_s
+                if take_bare_ack(self.quic, data, address, now_s):
+                    continue
+                self.has_news = True
                 if private.is_stateless_reset(self.quic, data):
                     self.give_up(FORGOTTEN)
                     break
-                self.round_trips.arrived_s = at_s
-                if not take_bare_ack(self.quic, data, address, now_s):
-                    self.quic.receive_datagram(data, address, now_s)
+                self.quic.receive_datagram(data, address, now_s)
         return self._collect(now_s)
 
     def transmit(self, now_s: float) -> list[Datagram]:
         """Take the datagrams that congestion control and pacing allow now."""
+        self.has_news = False
         if self._receiver is None or self._broken:
             return []
         ready: list[tuple[bytes, Address]] = []
@@ -314,6 +319,11 @@ class Http3Machine:
             ready += self._probe_path(now_s)
             note_limit(self._limits, self.quic, self._streams.values(), now_s)
         return [Datagram(data, address) for data, address in ready]
+
+    @property
+    def has_trains(self) -> bool:
+        """Whether `next_train` is worth a call: there are bodies for the bulk sender."""
+        return not self._bulk.idle
 
     def next_train(self, now_s: float) -> Train | None:
         """Take the next train of the bulk sender, to be sent before the machine is called again.
