@@ -37,8 +37,9 @@ class AsyncClient:
 
     Args:
         options: see `ClientOptions`: http2, http3, verify, cert, tls_minimum, ciphers, pins,
-            sessions, proxy, timeout, limits, quic, quality, kernel_timestamps, allow_address,
-            uds, local_address, interface, congestion_control, dscp, trust_env.
+            sessions, resolver, resolve, proxy, no_proxy, timeout, limits, quic, quality,
+            kernel_timestamps, allow_address, uds, local_address, interface, congestion_control,
+            dscp, trust_env.
 
     Raises:
         UsageError: an option has a value it cannot have.

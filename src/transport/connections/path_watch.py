@@ -25,7 +25,7 @@ _OUTAGE_GAP_S = 1.0
 
 
 class PathWatch:
-    """Watches over one connection's path; seconds on the event loop's clock."""
+    """Watches over one connection's path; seconds are the link's (`quic_link.now_s`)."""
 
     def __init__(self, machine: Http3Machine, channel: DatagramChannel) -> None:
         self.peer = channel.peer
