@@ -73,7 +73,7 @@ def _key(key: object) -> str:
     if not colon:
         host, port = str(key), ""
     try:
-        name = host if host == "*" else ascii_host(host)
+        name = host if host == "*" else ascii_host(host).removesuffix(".")
     except InvalidUrl as error:
         raise UsageError(f"resolve {key!r}: {error}") from None
     if not colon:

@@ -10,6 +10,7 @@ from anyio.abc import TaskGroup
 
 from trilane.transport.config import NameOptions
 from trilane.transport.errors import ResolveError, ResolveReason
+from trilane.transport.net.doh import DohReply, DohSource
 from trilane.transport.net.names import NameService, ResolverSource
 
 
@@ -124,8 +125,26 @@ async def test_static_addresses_are_the_most_special_ones() -> None:
         for host, port, addresses in (
             ("one.example", 443, ("192.0.2.1", "2001:db8::1")),
             ("one.example", 80, ("192.0.2.2",)),
+            ("one.example.", 80, ("192.0.2.2",)),
             ("two.example", 80, ("192.0.2.3",)),
             ("two.example", 8080, ("192.0.2.4",)),
         ):
             lookup = await names.begin().look_up(host, port)
             assert (lookup.addresses, lookup.start) == (addresses, None)
+
+
+async def test_localhost_is_no_business_of_a_name_server() -> None:
+    static = (("here.localhost", ("192.0.2.1",)),)
+    source = DohSource("https://dns.example", _never)
+    async with anyio.create_task_group() as tasks:
+        names = NameService(tasks, NameOptions(static=static), source)
+        for host, addresses in (
+            ("localhost", ("::1", "127.0.0.1")),
+            ("there.localhost.", ("::1", "127.0.0.1")),
+            ("here.localhost", ("192.0.2.1",)),
+        ):
+            assert (await names.begin().look_up(host, 443)).addresses == addresses
+
+
+async def _never(_message: bytes) -> DohReply:
+    raise AssertionError("nobody is to be asked")

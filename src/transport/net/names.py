@@ -89,12 +89,15 @@ class NameService:
         return DialNames(self)
 
     def static(self, host: str, port: int) -> tuple[str, ...]:
-        """The addresses the caller gave; empty when there are none."""
-        if self.source.over_https and (host == "localhost" or host.endswith(".localhost")):
+        """The addresses the caller gave, or that are known anyway; empty when there are none."""
+        name = host.removesuffix(".")
+        for key in (f"{name}:{port}", name, f"*:{port}", "*"):
+            if key in self._static:
+                return self._static[key]
+        if self.source.over_https and (name == "localhost" or name.endswith(".localhost")):
             # RFC 6761 §6.3: no name server has anything to say about it.
             return _LOOPBACK
-        keys = (f"{host}:{port}", host, f"*:{port}", "*")
-        return next((self._static[key] for key in keys if key in self._static), ())
+        return ()
 
     async def ask_network(self, host: str) -> Lookup:
         """What the operating system says, whoever else is asked about names.
