@@ -17,6 +17,7 @@ import pytest
 import trilane
 from tests.peers.leaks import no_leaked_descriptors
 from tests.peers.servers import Endpoints
+from trilane.transport.config import HttpVersion
 from trilane.transport.profile.moments import AttemptOutcome
 
 Protocol = Literal["http/1.1", "h2", "h3"]
@@ -68,7 +69,14 @@ def refused(profile: trilane.Profile | None) -> list[tuple[str, int] | None]:
 
 @every_protocol
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "017700000001"]
+    "host",
+    [
+        *("127.0.0.1", "127.0.0.1.", "127.1", "2130706433", "0x7f.1", "017700000001", "0177.0.0.1"),
+        *("0", "10.0.0.8", "169.254.169.254", "100.100.100.200", "\u2460\u2461\u2466.1"),
+        *("[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:a9fe:a9fe]", "[fe80::1]", "[fd00::1]"),
+        # Translated (NAT64), tunnelled (6to4, Teredo) and IPv4-compatible.
+        *("[64:ff9b::7f00:1]", "[2002:7f00:1::1]", "[2001:0:7f00:1::]", "[::127.0.0.1]"),
+    ],
 )
 async def test_a_literal_is_refused(caddy: Endpoints, protocol: Protocol, host: str) -> None:
     async with client(caddy, trilane.public_addresses_only) as uploads:
@@ -149,11 +157,11 @@ async def test_an_alternative_service_is_not_used_at_a_refused_address(
 
 
 async def retire_all(uploads: trilane.AsyncClient) -> None:
-    """Let the next upload make a connection of its own."""
+    """Let the next upload make its own connection; those of HTTP/1.1 stay until they expire."""
     pool = uploads._engine.pool
     for connection in pool.connections:
         connection.retire()
-    while pool.connections:
+    while any(each.facts.version is not HttpVersion.HTTP1 for each in pool.connections):
         await anyio.sleep(0.01)
 
 
@@ -175,6 +183,68 @@ async def test_a_name_that_changes_its_answer_is_looked_up_once_and_asked_about_
         with pytest.raises(trilane.AddressRefused, match=r"127\.0\.0\.2"):
             await uploads.upload(url, b"x", protocol=protocol)
         assert names.asked == 2
+
+
+class Turncoat:
+    """A resolver whose first answer is harmless."""
+
+    def __init__(self, *answers: str) -> None:
+        self._answers = iter(answers)
+        self.asked = 0
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        self.asked += 1
+        return (next(self._answers),)
+
+
+@every_protocol
+@pytest.mark.parametrize("worse", ["127.0.0.2", "::ffff:127.0.0.2", "::1"])
+async def test_a_later_connection_of_the_same_client_asks_about_the_new_answer(
+    caddy: Endpoints, protocol: Protocol, worse: str
+) -> None:
+    resolver = Turncoat("127.0.0.1", worse)
+    url = caddy.url("https", host="localhost")
+    async with client(caddy, only_main, resolver=resolver) as uploads:
+        assert (await uploads.upload(url, b"x", protocol=protocol)).status_code == 200
+        await retire_all(uploads)
+        with pytest.raises(trilane.AddressRefused) as caught:
+            await uploads.upload(url, b"x", protocol=protocol)
+        assert refused(caught.value.profile) == [(worse, caddy.https_port)]
+    assert resolver.asked == 2
+
+
+@every_protocol
+@pytest.mark.parametrize("host", ["2130706434", "0x7f000002", "[::ffff:7f00:2]", "second.example"])
+async def test_no_spelling_of_a_redirect_leads_to_a_refused_address(
+    caddy: Endpoints, protocol: Protocol, host: str
+) -> None:
+    location = quote(caddy.url("https", host=host))
+    mapped = {f"second.example:{caddy.https_port}": ["127.0.0.2"]}
+    async with client(caddy, only_main, resolve=mapped) as uploads:
+        start = f"{caddy.url('https')}?status=307&location={location}"
+        with pytest.raises(trilane.AddressRefused) as caught:
+            await uploads.upload(start, b"x", protocol=protocol)
+    assert len(refused(caught.value.profile)) == 1
+
+
+@pytest.mark.parametrize("host", ["alt.example", "[::ffff:127.0.0.2]", "2130706434"])
+async def test_no_spelling_of_an_alternative_leads_to_a_refused_address(
+    caddy: Endpoints, host: str
+) -> None:
+    alternative = quote(f'h3="{host}:4433"')
+    async with client(
+        caddy, only_main, http3=True, resolve={"alt.example:4433": ["127.0.0.2"]}
+    ) as uploads:
+        url = caddy.url("https")
+        told = await uploads.upload(f"{url}?alt_svc={alternative}", b"x", protocol="h2")
+        assert host in told.headers["alt-svc"]
+        await retire_all(uploads)
+        response = await uploads.upload(url, b"x")
+    # Whether it was refused or not understood: nothing but the origin was talked to.
+    profile = response.profile
+    assert profile is not None
+    talked_to = {each.address for each in profile.attempts if each.error != REFUSED}
+    assert talked_to == {("127.0.0.1", caddy.https_port)}
 
 
 @every_protocol
