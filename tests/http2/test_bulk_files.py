@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,16 +19,15 @@ from hypothesis import strategies as st
 from tests.http2.scripted_server import H2Server, Upload, driving
 from tests.net.tls_support import both_ends
 from tests.peers.certificates import Certificates
-from trilane.transport.body import Body, FileRange
+from trilane.transport.body import Body, FileRange, FileRangeReader
 from trilane.transport.connections.file_content import FileContent
 from trilane.transport.connections.http2 import Http2Connection
-from trilane.transport.connections.http2_body import LONGEST_RANGE_BYTES, fill_from
+from trilane.transport.connections.http2_body import LONGEST_TURN_BYTES, RangeFeed
 from trilane.transport.errors import SourceError, SourceSizeChanged
 from trilane.transport.multipart import Part, multipart_body
 from trilane.transport.net.memory import Link, MemoryStream, memory_pair
 from trilane.transport.net.stream import LONGEST_FILL_BYTES
 from trilane.transport.protocols.http2_frames import data_frames, data_headers
-from trilane.transport.protocols.http2_queue import FileRun
 from trilane.transport.protocols.tls_records import RecordRoom
 from trilane.transport.sources.joined import content_body
 
@@ -152,32 +152,20 @@ async def test_a_connection_that_closes_lets_go_of_files(
     assert descriptors(big_file) == 0
 
 
-@given(st.integers(1, LONGEST_RANGE_BYTES), st.integers(16384, 1 << 20))
-def test_a_run_is_laid_out_like_frames_from_memory(count: int, frame_bytes: int) -> None:
+@given(st.integers(1, LONGEST_TURN_BYTES), st.integers(16384, 1 << 20))
+def test_a_turn_is_laid_out_like_frames_from_memory(count: int, frame_bytes: int) -> None:
     expected = data_frames(7, memoryview(CONTENT)[10 : 10 + count], frame_bytes, end=False)
-    headers = data_headers(7, count, frame_bytes)
-    run = FileRun(_InMemory(), 10, headers, len(expected))
     room = RecordRoom(17)
     assert room.byte_count >= LONGEST_FILL_BYTES
     assert len(expected) <= LONGEST_FILL_BYTES
-    fill_from(run, room)
+    with tempfile.TemporaryFile() as file:
+        file.write(CONTENT)
+        file.flush()
+        feed = RangeFeed(cast(FileRangeReader, None))
+        feed.begin(FileRange(file.fileno(), 10, count))
+        feed.fill(room, data_headers(7, count, frame_bytes))
+        feed.close()
     assert b"".join(room.places(0, len(expected))) == expected
-
-
-class _InMemory:
-    def read_into(self, offset: int, view: memoryview) -> None:
-        view[:] = CONTENT[offset : offset + len(view)]
-
-    def read_into_places(self, offset: int, places: list[memoryview]) -> None:
-        for place in places:
-            self.read_into(offset, place)
-            offset += len(place)
-
-    def retain(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.mark.parametrize("short", [True, False])

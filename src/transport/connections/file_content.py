@@ -6,7 +6,7 @@ import os
 
 from ..body import FileRange
 from ..errors import SourceSizeChanged
-from ..net.sendfile import unreadable
+from ..net.sendfile import make_resident, unreadable
 
 
 class FileContent:
@@ -42,6 +42,18 @@ class FileContent:
         self._users -= 1
         if self._users == 0:
             os.close(self._fd)
+
+    async def make_resident(self, offset: int, count: int) -> None:
+        """Bring bytes into the page cache; one more user while it waits.
+
+        Raises:
+            SourceError: the file cannot be read.
+        """
+        self.retain()
+        try:
+            await make_resident(self._fd, offset, count)
+        finally:
+            self.close()
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view`; see `RangeSource`."""

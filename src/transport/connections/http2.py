@@ -9,10 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from enum import Enum, auto
-from functools import partial
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from ..body import BodyReader, FileRange, FileRangeReader
 from ..config import Limits
@@ -24,15 +22,15 @@ from ..errors import (
     SourceError,
     TransportError,
 )
-from ..net.sendfile import make_resident
 from ..net.stream import ByteStream, FilledStream
 from ..net.transmit_stamps import SentSpan
 from ..profile.moments import ConnectionFacts, Ns, TransportSample
 from ..protocols.events import BodyAcked, ConnectionTerminated, Event, GoAwayReceived
 from ..protocols.http2 import Http2Machine
-from ..protocols.http2_queue import FileRun, OutChunk
+from ..protocols.http2_frames import HEADER_BYTES
+from ..protocols.http2_queue import OutChunk
 from .connection import ConnectionState
-from .http2_body import LONGEST_RANGE_BYTES, RangeFeed, files_kept_open, fill_from, is_bulk
+from .http2_body import LONGEST_TURN_BYTES, RangeFeed, is_bulk
 from .kernel_moments import enter_stamps
 from .multiplexed import TURN_BYTES, MultiplexedConnection
 from .request_stream import RequestStream
@@ -75,13 +73,16 @@ class Http2Connection(MultiplexedConnection):
         self._stream = stream
         self._life = _Life.OPEN
         self._running = False
-        self._wake = anyio.Event()
+        self._wake: anyio.Event | None = None
+        """What the writer waits on, while it has nothing to do."""
         self._leaving = anyio.Event()
         self._over = anyio.Event()
         self._stopped = anyio.Event()
         self._write_error: ConnectionLost | None = None
         self._filled = stream if isinstance(stream, FilledStream) else None
         self._feeds: dict[int, RangeFeed] = {}
+        self._ranges: dict[int, RangeFeed] = {}
+        """Those that are within a range of a file; the writer takes turns of them in this order."""
         self._spans: dict[int, SentSpan] = {}
         """Of the requests in progress, when the kernel makes stamps."""
 
@@ -149,8 +150,7 @@ class Http2Connection(MultiplexedConnection):
                 # that is asked for again comes again at once, and the loop would never turn.
                 self._end(ConnectionLost("the server ended the connection"))
                 return
-            if self.machine.has_output:
-                self.kick()
+            self.kick()
             self.stream_finished()
 
     def _handle(self, event: Event, at: Ns) -> None:
@@ -181,13 +181,14 @@ class Http2Connection(MultiplexedConnection):
     async def _write(self) -> None:
         try:
             while self._life is not _Life.OVER:
-                if not self.machine.has_output:
-                    if self._life is _Life.LEAVING:
-                        break
+                wrote = bool(self._ranges) and await self._write_turn()
+                if self.machine.has_output:
+                    await self._flush()
+                elif self._life is _Life.LEAVING:
+                    break
+                elif not wrote:
+                    self._wake = anyio.Event()
                     await self._wake.wait()
-                # Replaced before collecting: who wakes us from here on is not overheard.
-                self._wake = anyio.Event()
-                await self._flush()
         except ConnectionLost as error:
             await self._hear_last_words(error)
         else:
@@ -198,37 +199,59 @@ class Http2Connection(MultiplexedConnection):
         # What was taken made room for more.
         for event in self.machine.take_events():
             self._handle(event, time.monotonic_ns())
-        with files_kept_open(batch):
-            for chunks in _writes(batch):
-                for chunk in chunks:
-                    if (stream := self.streams.get(chunk.stream_id)) is not None:
-                        self._begin_write(stream)
-                if self._stream.stamps is not None:
-                    self._stream.stamps.sealing = any(chunk.end for chunk in chunks)
-                if chunks[0].run is not None:
-                    await self._write_run(chunks[0], chunks[0].run)
-                    continue
-                data = chunks[0].data if len(chunks) == 1 else b"".join([c.data for c in chunks])
-                await self._stream.send(data)
-                self._flushed(chunks)
+        for chunks in _writes(batch):
+            for chunk in chunks:
+                if (stream := self.streams.get(chunk.stream_id)) is not None:
+                    self._begin_write(stream)
+            if self._stream.stamps is not None:
+                self._stream.stamps.sealing = any(chunk.end for chunk in chunks)
+            data = chunks[0].data if len(chunks) == 1 else b"".join([c.data for c in chunks])
+            await self._stream.send(data)
+            self._flushed(chunks)
 
-    async def _write_run(self, chunk: OutChunk, run: FileRun) -> None:
-        stream = self.streams.get(chunk.stream_id)
-        if self._filled is None or (stream is not None and stream.error is not None):
-            # Of a file that could not be read a moment ago.
-            self.machine.give_up_range(chunk)
-            return
+    async def _write_turn(self) -> bool:
+        """Write a turn of the next file range whose turn it is; False when none may be written."""
+        for stream_id in self._ranges:
+            stream = self.streams[stream_id]
+            if not stream.sending_over and self.machine.range_budget(stream_id):
+                break
+        else:
+            return False
+        # From here on the others go first.
+        feed = self._ranges[stream_id] = self._ranges.pop(stream_id)
+        turn_bytes = LONGEST_TURN_BYTES if len(self.streams) == 1 else TURN_BYTES
         try:
-            await self._filled.send_filled(run.byte_count, partial(fill_from, run))
+            await self._write_range(stream, feed, min(feed.left, turn_bytes))
         except SourceError as error:
-            self.machine.give_up_range(chunk)
-            if stream is not None:
-                stream.fail(error)
-                stream.wake()
+            self._ranges.pop(stream_id, None)
+            stream.fail(error)
+            stream.wake()
+        return True
+
+    async def _write_range(self, stream: RequestStream, feed: RangeFeed, count: int) -> None:
+        await feed.make_resident(count)
+        if self._filled is None or stream.stream_id not in self._ranges:
             return
-        if stream is not None:
-            stream.exchange.recorder.leg.high_performance = True
-        self._flushed([chunk])
+        # The peer may have shrunk its window meanwhile, or another request used it.
+        headers = self.machine.begin_range(stream.stream_id, count)
+        if not headers:
+            return
+        count = sum([size for _, size in headers])
+        wire_bytes = count + HEADER_BYTES * len(headers)
+        try:
+            await self._filled.send_filled(wire_bytes, lambda room: feed.fill(room, headers))
+        except SourceError:
+            self.machine.give_up_range(stream.stream_id, headers)
+            raise
+        feed.took(count)
+        stream.body_queued += count
+        stream.moved_s = anyio.current_time()
+        stream.exchange.recorder.leg.high_performance = True
+        acked_bytes = self._acked_wire_bytes() if stream.exchange.profile else None
+        self._account(stream, count, acked_bytes, end=False)
+        if not feed.left:
+            self._ranges.pop(stream.stream_id, None)
+            stream.wake()
 
     def _begin_write(self, stream: RequestStream) -> None:
         stamps = self._stream.stamps
@@ -242,7 +265,8 @@ class Http2Connection(MultiplexedConnection):
             stream = self.streams.get(chunk.stream_id)
             # What follows the end (WINDOW_UPDATE for a long response) is no part of the request.
             if stream is not None and not stream.end_flushed:
-                self._account(stream, chunk, acked_bytes)
+                self._account(stream, chunk.body_bytes, acked_bytes, end=chunk.end)
+                stream.wake()
 
     def _watches(self, batch: list[OutChunk]) -> bool:
         """Whether a body that goes on was written; after its end its own request asks."""
@@ -250,19 +274,21 @@ class Http2Connection(MultiplexedConnection):
         going_on = (self.streams.get(c.stream_id) for c in batch if c.stream_id not in ended)
         return any(stream is not None and stream.exchange.profile for stream in going_on)
 
-    def _account(self, stream: RequestStream, chunk: OutChunk, acked_bytes: int | None) -> None:
-        """Note that a chunk of a request was written, and what is acknowledged by now."""
+    def _account(
+        self, stream: RequestStream, count: int, acked_bytes: int | None, *, end: bool
+    ) -> None:
+        """Note that bytes of a body were written, and what is acknowledged by now."""
         wire, ledger = self._stream, stream.ledger
-        body_bytes, news = stream.body_sent + chunk.body_bytes, None
+        body_bytes, news = stream.body_sent + count, None
         if stream.exchange.profile:
-            ledger.wrote(wire.wire.sent_bytes, body_bytes, end=chunk.end)
+            ledger.wrote(wire.wire.sent_bytes, body_bytes, end=end)
             if acked_bytes is not None and ledger.acknowledged(acked_bytes):
                 news = ledger.acked_body_bytes
-        span = self._spans.get(chunk.stream_id) if chunk.end else None
+        span = self._spans.get(stream.stream_id) if end else None
         if span is not None and wire.stamps is not None:
             wire.stamps.end(span, wire.wire.sent_bytes)
         times = wire.write_started_ns, wire.write_ended_ns
-        self.flushed(stream, body_bytes, *times, end=chunk.end, acked_bytes=news)
+        stream.took(body_bytes, *times, end=end, acked_bytes=news)
         if news is not None:
             stream.acked(news, ledger.finished)
 
@@ -279,7 +305,7 @@ class Http2Connection(MultiplexedConnection):
     # --- long files -------------------------------------------------------------------------
 
     async def queue_body(self, stream: RequestStream, reader: BodyReader) -> None:
-        """Queue the whole body, ranges of files by name where that is possible."""
+        """Queue the body, and have the writer take ranges of files where that is possible."""
         filled = self._filled
         bulk = filled is not None and is_bulk(stream.exchange)
         if filled is None or not bulk or not isinstance(reader, FileRangeReader):
@@ -289,37 +315,42 @@ class Http2Connection(MultiplexedConnection):
         buffer = self.turn_buffer(stream)
         more = True
         while more and not stream.sending_over:
-            # It cannot begin before anything was written.
-            found = feed.next_range() if filled.begin_bulk() else None
-            if found is None:
+            found = feed.next_range()
+            if found is not None:
+                await self._wait_queued(stream)
+            if found is None or not filled.begin_bulk():
                 more = await self.queue_read(stream, reader, buffer)
-            else:
-                await self._queue_range(stream, feed, found)
+            elif not stream.sending_over:
+                await self._go_through(stream, feed, found)
 
-    async def _queue_range(self, stream: RequestStream, feed: RangeFeed, found: FileRange) -> None:
-        turn_bytes = LONGEST_RANGE_BYTES if len(self.streams) == 1 else TURN_BYTES
-        count = min(found.length, turn_bytes, self.machine.send_budget(stream.stream_id))
-        if count <= 0:
+    async def _wait_queued(self, stream: RequestStream) -> None:
+        """Wait until all that was queued of a request is written, its head, too."""
+        while not stream.sending_over and (
+            not stream.write_begun or stream.body_sent < stream.body_queued
+        ):
             await self.wait_writable(stream)
-            return
-        await make_resident(found.fd, found.offset, count)
-        # The peer may have shrunk its window meanwhile, or another request used it.
-        count = min(count, self.machine.send_budget(stream.stream_id))
-        if count <= 0 or stream.sending_over:
-            return
-        content = feed.content_of(found)
-        self.machine.send_range(stream.stream_id, content, found.offset, count)
-        feed.reader.skip(count)
-        stream.body_queued += count
+
+    async def _go_through(self, stream: RequestStream, feed: RangeFeed, found: FileRange) -> None:
+        """Wait until the writer has written a range."""
+        feed.begin(found)
+        self._ranges[stream.stream_id] = feed
         self.kick()
-        await checkpoint()
+        try:
+            while feed.left and not stream.sending_over:
+                await self.wait_writable(stream)
+        finally:
+            self._ranges.pop(stream.stream_id, None)
 
     # --- hooks ------------------------------------------------------------------------------
 
     def kick(self) -> None:
-        """Wake the writer, if there is anything for it."""
-        if self.machine.has_output or self._life in (_Life.LEAVING, _Life.OVER):
-            self._wake.set()
+        """Wake the writer, if there may be anything for it."""
+        wake = self._wake
+        if wake is not None and (
+            self.machine.has_output or self._ranges or self._life in (_Life.LEAVING, _Life.OVER)
+        ):
+            self._wake = None
+            wake.set()
 
     def sample(self) -> TransportSample | None:
         """TCP's figures now."""
@@ -389,7 +420,7 @@ def _writes(batch: list[OutChunk]) -> Iterator[list[OutChunk]]:
     """Small chunks together, for a call costs more than a copy; a big one alone, uncopied."""
     small: list[OutChunk] = []
     for chunk in batch:
-        if chunk.run is None and len(chunk.data) <= JOIN_BYTES:
+        if len(chunk.data) <= JOIN_BYTES:
             small.append(chunk)
             continue
         if small:

@@ -1,18 +1,16 @@
-"""Long files on an HTTP/2 connection over TLS: named when queued, read when they are encrypted.
+"""Long files on an HTTP/2 connection over TLS: read by the writer, where they are encrypted.
 
-Only ranges go this way. Everything else, and the last byte of each file, is read and queued like
-the body of any other request.
+A request names the range of the file it is at, and the writer takes turns of it while the windows
+allow: neither waits for the other meanwhile, and nothing is queued. Only ranges go this way.
+Everything else, and the last byte of each file, is read and queued like the body of any other
+request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from ..body import FileRange, FileRangeReader
 from ..net.stream import PlaintextRoom
 from ..protocols.http2_frames import HEADER_BYTES
-from ..protocols.http2_queue import FileRun, OutChunk
 from .exchange import Exchange
 from .file_content import FileContent
 
@@ -20,9 +18,10 @@ from .file_content import FileContent
 BULK_BYTES = 128 * 1024
 #: A shorter range is read like bytes from memory: those are joined.
 SHORT_RANGE_BYTES = 32 * 1024
-#: Bytes of one range: with a frame around each 16 KiB of it, which is as small as a peer may want
-#: them (RFC 9113 §4.2), it still fits one write (`LONGEST_FILL_BYTES`).
-LONGEST_RANGE_BYTES = 256 * 1024
+#: Bytes of one turn: with a frame around each 16 KiB of it, which is as small as a peer may want
+#: them (RFC 9113 §4.2), it still fits one write (`LONGEST_FILL_BYTES`). Windows are powers of two:
+#: were it only a little less, each window would end in a turn of a few bytes.
+LONGEST_TURN_BYTES = 256 * 1024
 
 
 def is_bulk(exchange: Exchange) -> bool:
@@ -32,10 +31,14 @@ def is_bulk(exchange: Exchange) -> bool:
 
 
 class RangeFeed:
-    """The file ranges of one body, and the descriptors they need until they are written."""
+    """The file ranges of one body, one after the other, and the descriptors they need."""
 
     def __init__(self, reader: FileRangeReader) -> None:
         self.reader = reader
+        self.offset = 0
+        """Where in the file the next turn begins."""
+        self.left = 0
+        """Bytes of the current range that are not written yet."""
         self._contents: list[FileContent] = []
         self._current: FileContent | None = None
 
@@ -49,8 +52,8 @@ class RangeFeed:
             return None
         return found
 
-    def content_of(self, found: FileRange) -> FileContent:
-        """What the range is read from.
+    def begin(self, found: FileRange) -> None:
+        """Go through a range.
 
         Raises:
             SourceError: there are no more descriptors.
@@ -58,37 +61,43 @@ class RangeFeed:
         if self._current is None:
             self._current = FileContent(found)
             self._contents.append(self._current)
-        return self._current
+        self.offset, self.left = found.offset, found.length
+
+    async def make_resident(self, count: int) -> None:
+        """Have what comes next in the page cache.
+
+        Raises:
+            SourceError: the file cannot be read.
+        """
+        await self._content.make_resident(self.offset, count)
+
+    def fill(self, room: PlaintextRoom, headers: list[tuple[bytes, int]]) -> None:
+        """Lay frames out in the room, reading the file between their headers.
+
+        Raises:
+            SourceError: the file cannot be read, or has become shorter.
+        """
+        at, offset, content = 0, self.offset, self._content
+        for header, size in headers:
+            room.put(at, header)
+            at += HEADER_BYTES
+            content.read_into_places(offset, room.places(at, at + size))
+            at, offset = at + size, offset + size
+
+    def took(self, count: int) -> None:
+        """The next bytes were written."""
+        self.reader.skip(count)
+        self.offset, self.left = self.offset + count, self.left - count
 
     def close(self) -> None:
-        """Nothing of the body waits to be written any more; idempotent."""
+        """Nothing of the body is to be written any more; idempotent."""
+        self.left = 0
         contents, self._contents = self._contents, []
         for content in contents:
             content.close()
 
-
-@contextmanager
-def files_kept_open(chunks: list[OutChunk]) -> Iterator[None]:
-    """Keep the files of what is being written open, whoever gives its request up meanwhile."""
-    contents = [chunk.run.content for chunk in chunks if chunk.run is not None]
-    for content in contents:
-        content.retain()
-    try:
-        yield
-    finally:
-        for content in contents:
-            content.close()
-
-
-def fill_from(run: FileRun, room: PlaintextRoom) -> None:
-    """Lay frames out in the room, reading the file between their headers.
-
-    Raises:
-        SourceError: the file cannot be read, or has become shorter.
-    """
-    at, offset = 0, run.offset
-    for header, size in run.headers:
-        room.put(at, header)
-        at += HEADER_BYTES
-        run.content.read_into_places(offset, room.places(at, at + size))
-        at, offset = at + size, offset + size
+    @property
+    def _content(self) -> FileContent:
+        if self._current is None:
+            raise RuntimeError("no range was begun")
+        return self._current

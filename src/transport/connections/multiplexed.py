@@ -244,10 +244,13 @@ class MultiplexedConnection(Connection):
         if idle_s is None:
             await stream.changed.wait()
             return
-        with anyio.move_on_after(idle_s) as scope:
-            await stream.changed.wait()
-        if not scope.cancelled_caught:
-            return
+        wait_s = idle_s
+        while wait_s > 0:
+            with anyio.move_on_after(wait_s) as scope:
+                await stream.changed.wait()
+            if not scope.cancelled_caught:
+                return
+            wait_s = stream.moved_s + idle_s - anyio.current_time()
         if not stream.ended:
             raise WriteTimeout(f"the peer took no byte of the request for {idle_s} s")
         stream.stop_sending = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import anyio
 
 from ..errors import Phase, ResponseTooLarge, TransportError
@@ -36,6 +38,7 @@ class RequestStream:
         "got_interim",
         "head",
         "ledger",
+        "moved_s",
         "received_events",
         "stop_sending",
         "stream_id",
@@ -61,6 +64,8 @@ class RequestStream:
         """The operating system took the last byte of the request."""
         self.write_begun = False
         """A write that carries its first byte has begun, whatever becomes of it (HTTP/2)."""
+        self.moved_s = -inf
+        """When bytes were last taken of which `wake` tells nobody, by the event loop's clock."""
         self.received_events = 0
         self._changed: anyio.Event | None = None
         self._sending_done: anyio.Event | None = None

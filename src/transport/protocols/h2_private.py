@@ -132,6 +132,15 @@ class TableMark:
         return not same
 
 
+def window(connection: H2Connection, stream_id: int) -> int:
+    """Body bytes that may be sent on a stream; may be negative, and 0 when h2 has forgotten it."""
+    stream = connection.streams.get(stream_id)
+    if stream is None:
+        return 0
+    shared: int = connection.outbound_flow_control_window
+    return min(shared, stream.outbound_flow_control_window)
+
+
 def take_window(connection: H2Connection, stream_id: int, byte_count: int) -> None:
     """Account for DATA frames laid out without h2's `send_data`; at most the window."""
     connection.outbound_flow_control_window -= byte_count

@@ -26,10 +26,9 @@ from .http2_frames import (
     data_headers,
     head_frames,
 )
-from .http2_queue import FileRun, OutChunk
+from .http2_queue import OutChunk
 from .http2_receive import Http2Receiver
 from .machine import StreamTotals
-from .stream_content import RangeSource
 
 #: What RFC 9113 §6.5.2 recommends as the least, assumed while the peer does not say.
 UNANNOUNCED_STREAMS = 100
@@ -94,34 +93,35 @@ class Http2Machine:
             record.local_ended = True
             core.close_if_complete(record)
 
-    def send_range(
-        self, stream_id: int, content: RangeSource, offset: int, byte_count: int
-    ) -> None:
-        """Queue a range of a file, at most `send_budget`, which does not end the body.
+    def range_budget(self, stream_id: int) -> int:
+        """Bytes of a file that `begin_range` takes now; 0 means ask again after `receive_data`."""
+        return self._core.spare_window(stream_id)
 
-        The caller keeps the content open while the stream is not over, and the one who writes
-        what `transmit_chunks` returns does so meanwhile.
+    def begin_range(self, stream_id: int, most_bytes: int) -> list[tuple[bytes, int]]:
+        """Account for bytes of a file that the caller writes next, as far as the budget goes.
+
+        They do not end the body, and nothing of the stream may wait in the queue.
+
+        Returns:
+            The headers of the DATA frames to lay out, each with the size of its payload.
         """
         core = self._core
-        if byte_count > core.budget(stream_id):
-            raise RuntimeError(f"stream {stream_id} has no budget for this range")
+        byte_count = min(most_bytes, core.spare_window(stream_id))
+        if byte_count <= 0:
+            return []
         h2_private.take_window(core.h2, stream_id, byte_count)
         headers = data_headers(stream_id, byte_count, core.h2.max_outbound_frame_size)
-        frame_bytes = byte_count + HEADER_BYTES * len(headers)
-        run = FileRun(content, offset, headers, frame_bytes)
-        core.queue.push(OutChunk(stream_id, b"", byte_count, is_body=True, run=run))
+        core.records[stream_id].sent_bytes += byte_count + HEADER_BYTES * len(headers)
         core.guard.earn_bytes(byte_count)
+        return headers
 
-    def give_up_range(self, chunk: OutChunk) -> None:
-        """Reset the stream of a chunk that was not written, for its file cannot be read."""
-        record = self._core.records.get(chunk.stream_id)
+    def give_up_range(self, stream_id: int, headers: list[tuple[bytes, int]]) -> None:
+        """Take frames back that were not written; their stream is to be reset."""
+        byte_count = sum([size for _, size in headers])
+        record = self._core.records.get(stream_id)
         if record is not None:
-            record.sent_bytes -= chunk.byte_count
-        self._core.queue.put_back(chunk)
-        self._core.reset(chunk.stream_id, ErrorCodes.CANCEL)
-        # Had the stream been over already, nobody would have dropped it.
-        dropped = self._core.queue.drop_body(chunk.stream_id)
-        h2_private.return_connection_window(self._core.h2, dropped)
+            record.sent_bytes -= byte_count + HEADER_BYTES * len(headers)
+        h2_private.return_connection_window(self._core.h2, byte_count)
 
     def reset_stream(self, stream_id: int, *, response_complete: bool = False) -> None:
         """Give the stream up with RST_STREAM; what waits of its body is not sent."""
@@ -169,7 +169,7 @@ class Http2Machine:
         for chunk in chunks:
             record = self._core.records.get(chunk.stream_id)
             if record is not None and (chunk.is_body or begins_with_message(chunk.data)):
-                record.sent_bytes += chunk.byte_count
+                record.sent_bytes += len(chunk.data)
         self._core.wake_starved()
         return chunks
 

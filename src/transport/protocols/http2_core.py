@@ -99,14 +99,24 @@ class Http2Core:
         self.records.pop(stream_id, None)
         self._stop_waiting(stream_id)
 
-    def budget(self, stream_id: int) -> int:
-        """Body bytes that may be queued for a stream; never negative."""
+    def window(self, stream_id: int) -> int:
+        """Body bytes that the peer takes of a stream now; never negative."""
         record = self.records.get(stream_id)
         if self.over or record is None or record.over or record.local_ended:
             return 0
         # RFC 9113 §6.9.2: windows may be negative after the peer lowered its initial window.
-        window = self.h2.local_flow_control_window(stream_id)
-        return max(0, min(window, self.queue.room_bytes))
+        return max(0, h2_private.window(self.h2, stream_id))
+
+    def budget(self, stream_id: int) -> int:
+        """Body bytes that may be queued for a stream; never negative."""
+        return min(self.window(stream_id), self.queue.room_bytes)
+
+    def spare_window(self, stream_id: int) -> int:
+        """`window`, without what was promised to streams that have not asked for it yet."""
+        window = self.window(stream_id)
+        if not self._promised or not window:
+            return window
+        return max(0, min(window, self.h2.outbound_flow_control_window - self._promised_bytes()))
 
     def ask_budget(self, stream_id: int) -> int:
         """`budget`; when it is 0, the stream counts as waiting for it to rise."""
@@ -125,7 +135,7 @@ class Http2Core:
         if not self._starved:
             return
         shared = min(self.h2.outbound_flow_control_window, self.queue.room_bytes)
-        spare = shared - sum(min(self.budget(each), TURN_BYTES) for each in self._promised)
+        spare = shared - self._promised_bytes()
         for stream_id in list(self._starved):
             if spare <= 0:
                 return
@@ -135,6 +145,9 @@ class Http2Core:
                 del self._starved[stream_id]
                 self._promised.add(stream_id)
                 self.events.append(StreamWritable(stream_id))
+
+    def _promised_bytes(self) -> int:
+        return sum(min(self.budget(each), TURN_BYTES) for each in self._promised)
 
     def reset(self, stream_id: int, code: ErrorCodes) -> None:
         """Send RST_STREAM and finish the stream; nothing when it is closed already."""

@@ -5,24 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from .stream_content import RangeSource
-
 #: Body bytes that may wait. Enough that the writer always has a full write at hand while the
 #: requests read their sources; little enough that memory stays flat and a stop takes effect soon.
 HIGH_BYTES = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class FileRun:
-    """DATA frames around a range of a file, which is read when they are written."""
-
-    content: RangeSource
-    offset: int
-    """Where in the content the range begins."""
-    headers: list[tuple[bytes, int]]
-    """Of each frame, with the size of its payload."""
-    byte_count: int
-    """Of the frames, headers included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +17,12 @@ class OutChunk:
     stream_id: int
     """0 for the connection's own frames."""
     data: bytes
-    """Empty when they are to be laid out around a range of a file."""
     body_bytes: int = 0
     """Body bytes among them."""
     is_body: bool = False
     """DATA frames only: they may be dropped when the stream is reset."""
     end: bool = False
     """They end the request."""
-    run: FileRun | None = None
-
-    @property
-    def byte_count(self) -> int:
-        """How many bytes the frames have."""
-        return self.run.byte_count if self.run is not None else len(self.data)
 
 
 class OutQueue:
@@ -76,18 +54,13 @@ class OutQueue:
         taken: list[OutChunk] = []
         size = 0
         while self._chunks:
-            size += self._chunks[0].byte_count
+            size += len(self._chunks[0].data)
             if taken and limit_bytes is not None and size > limit_bytes:
                 break
             chunk = self._chunks.popleft()
             self._body_bytes -= chunk.body_bytes
             taken.append(chunk)
         return taken
-
-    def put_back(self, chunk: OutChunk) -> None:
-        """Let a chunk that was taken be the next again."""
-        self._chunks.appendleft(chunk)
-        self._body_bytes += chunk.body_bytes
 
     def drop_body(self, stream_id: int | None = None) -> int:
         """Drop the waiting body of one stream, or of all; return how many body bytes it had.
