@@ -27,8 +27,8 @@ def main() -> None:
     chosen = parser().parse_args()
     for report in _run(chosen):
         print(f"\n{report.command}: {report.settings['what']}\n\n{report.table()}")
-        if chosen.save:
-            print("\nwritten:", *report.save())
+        if chosen.save or chosen.add:
+            print("\nwritten:", *report.save(add=chosen.add))
 
 
 def parser() -> ArgumentParser:
@@ -45,6 +45,9 @@ def parser() -> ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--rounds", type=int, default=5, help="default 5")
         command.add_argument("--save", action="store_true", help="write benchmarks/results/")
+        command.add_argument(
+            "--add", action="store_true", help="the same, but keep other lanes' that are alike"
+        )
         if name != "micro":
             command.add_argument("--peers", default=",".join(PEERS), help="default all")
             command.add_argument("--lanes", default=",".join(Lane), help="default all")
@@ -61,7 +64,8 @@ def _add_conditions(command: ArgumentParser) -> None:
     add("--megabits", type=float, default=50, help="rate of the link in Mbit/s, default 50")
     add("--round-trip", type=float, default=50, help="its round trip in ms, default 50")
     add("--loss", default="0,1", help="packets lost, in percent, one run each; default 0,1")
-    add("--congestion-control", default="reno", help="of TCP on both hosts; default reno")
+    text = "of TCP, set on each socket where a peer permits it; default cubic, as QUIC's"
+    add("--congestion-control", default="cubic", help=text)
 
 
 def _run(chosen: Namespace) -> list[Report]:

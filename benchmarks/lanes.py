@@ -31,6 +31,8 @@ class Target:
     """Host and port."""
     ca: str
     """PEM file of the authority to trust."""
+    congestion_control: str = ""
+    """Of each TCP socket, for peers that can be told; empty: the system's."""
 
     def url(self, path: str) -> str:
         """The URL of a path at the receiver."""

@@ -9,7 +9,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -84,15 +84,25 @@ def job_for(
         file=file,
         uploads=uploads,
         at_once=at_once,
+        congestion_control=target.congestion_control,
     )
 
 
 def interleave(
-    series: list[Series], jobs: list[Job], rounds: int, prefix: tuple[str, ...] = ()
+    series: list[Series],
+    jobs: list[Job],
+    rounds: int,
+    prefix: tuple[str, ...] = (),
+    before: Callable[[int], object] = lambda _round: None,
 ) -> None:
     """Run every job once a round, beginning each round with another one; note what was found.
 
-    `prefix`: a command to run them with, such as one that enters a network namespace.
+    Args:
+        series: takes what was found, one for each job.
+        jobs: what to run.
+        rounds: how often.
+        prefix: a command to run them with, such as one that enters a network namespace.
+        before: called before each job with the number of the round.
     """
     order = list(zip(series, jobs, strict=True))
     for number in range(rounds):
@@ -100,6 +110,7 @@ def interleave(
         for each, job in order[shift:] + order[:shift]:
             if each.failure:
                 continue
+            before(number)
             try:
                 each.rounds.append(run(job, prefix))
             except RuntimeError as exc:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .chart import Bar, chart
 from .measuring import Series
@@ -13,6 +14,7 @@ from .peers import REFERENCE
 from .statistics_of import Metric, Spread, over_rounds, ratio
 
 RESULTS = Path(__file__).parent / "results"
+_SAME_IN_ALL_PARTS = ("kernel", "python", "commit", "uncommitted_changes", "versions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,19 @@ class Report:
         lines += [f"\n{row.lane} {row.peer}: {row.failure}" for row in self.rows if row.failure]
         return "\n".join(lines)
 
-    def save(self, folder: Path = RESULTS) -> list[Path]:
-        """Write `<command>.json` and one chart; return where."""
+    def save(self, folder: Path = RESULTS, *, add: bool = False) -> list[Path]:
+        """Write `<command>.json` and one chart; return where.
+
+        Args:
+            folder: where to.
+            add: keep what the file says of other lanes, so that a long run can be made in parts.
+
+        Raises:
+            SystemExit: those were measured of another commit, or otherwise.
+        """
         folder.mkdir(exist_ok=True)
+        if add:
+            self._keep_others(folder / f"{self.command}.json")
         data = {
             "command": self.command,
             "settings": self.settings,
@@ -92,6 +104,17 @@ class Report:
         figures.write_text(json.dumps(_rounded(data), indent=1) + "\n")
         picture.write_text(self._chart())
         return [figures, picture]
+
+    def _keep_others(self, file: Path) -> None:
+        if not file.exists():
+            return
+        data = json.loads(file.read_text())
+        mine, theirs = (_basis(each) for each in (asdict(self), data))
+        if mine != theirs:
+            raise SystemExit(f"{file} was measured otherwise: {theirs} instead of {mine}")
+        lanes = {str(row.lane) for row in self.rows}
+        others = [_row(row) for row in data["rows"] if row["lane"] not in lanes]
+        self.rows = sorted(others + self.rows, key=lambda row: str(row.lane))
 
     def _line(self, row: Row) -> str:
         cells = [str(row.lane), row.peer]
@@ -114,6 +137,22 @@ class Report:
                 groups.setdefault(str(row.lane), []).append(bar)
         title = f"{self.command}: {main.name}, {self.settings.get('what', '')}"
         return chart(title, groups)
+
+
+def _basis(report: dict[str, Any]) -> dict[str, object]:
+    """What parts of a run must have in common, as JSON has it."""
+    settings = {key: value for key, value in report["settings"].items() if key != "rounds"}
+    machine = {key: report["machine"].get(key) for key in _SAME_IN_ALL_PARTS}
+    return dict(json.loads(json.dumps(_rounded(settings | machine))))
+
+
+def _row(saved: dict[str, Any]) -> Row:
+    figures = {name: _spread(found) for name, found in saved.pop("figures").items()}
+    return Row(figures=figures, ratio=_spread(saved.pop("ratio")), **saved)
+
+
+def _spread(saved: dict[str, float] | None) -> Spread | None:
+    return Spread(**saved) if saved else None
 
 
 def _rounded(value: object) -> object:

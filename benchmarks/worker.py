@@ -43,6 +43,8 @@ class Job:
     small_bytes: int = 1024
     uploads: int = 1
     at_once: int = 1
+    congestion_control: str = ""
+    """Of TCP; see `Target`."""
 
     @property
     def source(self) -> Source:
@@ -70,7 +72,8 @@ def main() -> None:
     """Carry out the job on the command line."""
     given = json.loads(sys.argv[1])
     job = Job(**given | {"lane": Lane(given["lane"])})
-    client = PEERS[job.peer].make(Target(job.lane, job.authority, job.ca))
+    target = Target(job.lane, job.authority, job.ca, job.congestion_control)
+    client = PEERS[job.peer].make(target)
     print(json.dumps(asdict(measure(client, job))))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
@@ -29,6 +30,10 @@ class Peer:
     """Distributions it consists of."""
     sessions: frozenset[str] = frozenset()
     """What it can be told to do with TLS sessions: `resumed` on a new connection, `early` data."""
+    chooses_congestion_control: bool = False
+    """Its TCP sockets can be told; the others' have the system's."""
+    quic_congestion_control: str = ""
+    """What it brings for QUIC, unless that is its library's secret."""
 
     def missing(self) -> list[str]:
         """Distributions that are not installed."""
@@ -46,39 +51,50 @@ class Peer:
         return made
 
 
+_TRILANE = partial(
+    Peer,
+    module="trilane_peer",
+    lanes=_ALL,
+    sessions=_EARLY,
+    chooses_congestion_control=True,
+    quic_congestion_control="CUBIC",
+)
+
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("libcurl", "pycurl_peer", "PycurlClient", _ALL, ("pycurl",), sessions=_RESUMED),
         Peer(
-            "trilane",
-            "trilane_peer",
-            "AsyncioClient",
+            "libcurl",
+            "pycurl_peer",
+            "PycurlClient",
             _ALL,
-            ("trilane", "aioquic", "h2"),
-            sessions=_EARLY,
+            ("pycurl",),
+            sessions=_RESUMED,
+            chooses_congestion_control=True,
+            quic_congestion_control="CUBIC (ngtcp2's default)",
         ),
+        _TRILANE("trilane", client="AsyncioClient", needs=("trilane", "aioquic", "h2")),
+        _TRILANE("trilane-trio", client="TrioClient", needs=("trilane", "trio")),
+        _TRILANE("trilane-uvloop", client="UvloopClient", needs=("trilane", "uvloop")),
         Peer(
-            "trilane-trio",
-            "trilane_peer",
-            "TrioClient",
+            "curl_cffi",
+            "curl_cffi_peer",
+            "CurlCffiClient",
             _ALL,
-            ("trilane", "trio"),
-            sessions=_EARLY,
+            ("curl_cffi",),
+            quic_congestion_control="CUBIC (ngtcp2's default)",
         ),
-        Peer(
-            "trilane-uvloop",
-            "trilane_peer",
-            "UvloopClient",
-            _ALL,
-            ("trilane", "uvloop"),
-            sessions=_EARLY,
-        ),
-        Peer("curl_cffi", "curl_cffi_peer", "CurlCffiClient", _ALL, ("curl_cffi",)),
         Peer("httpx", "httpx_peer", "HttpxClient", _H1 | {Lane.H2}, ("httpx", "h2")),
         Peer("aiohttp", "aiohttp_peer", "AiohttpClient", _H1, ("aiohttp",)),
         Peer("niquests", "niquests_peer", "NiquestsClient", _ALL, ("niquests", "qh3")),
-        Peer("aioquic", "aioquic_peer", "AioquicClient", frozenset({Lane.H3}), ("aioquic",)),
+        Peer(
+            "aioquic",
+            "aioquic_peer",
+            "AioquicClient",
+            frozenset({Lane.H3}),
+            ("aioquic",),
+            quic_congestion_control="Reno (aioquic's default)",
+        ),
     )
 }
 

@@ -26,7 +26,11 @@ class AsyncioClient(AsyncClient):
     async def open(self) -> None:
         """Begin, inside the event loop."""
         verify = self.target.ca if self.target.lane is not Lane.H1 else True
-        self._client = trilane.AsyncClient(verify=verify, limits=_LIMITS)
+        self._client = trilane.AsyncClient(
+            verify=verify,
+            limits=_LIMITS,
+            congestion_control=self.target.congestion_control or None,
+        )
         await self._client.__aenter__()
 
     async def upload(self, path: str, source: Source) -> bytes:

@@ -57,9 +57,11 @@ def test_peers_take_turns_and_who_failed_is_not_asked_again(
     monkeypatch.setattr(measuring, "run", pretend)
     three = [series(name) for name in "abc"]
     jobs = [replace(job_for(TRILANE, TARGET, "bulk"), peer=name) for name in "abc"]
-    interleave(three, jobs, rounds=4)
+    begun: list[int] = []
+    interleave(three, jobs, rounds=4, before=begun.append)
 
     assert "".join(asked) == "abc" + "bca" + "ca" + "ac"
+    assert begun == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3]
     assert [len(each.rounds) for each in three] == [4, 1, 4]
     assert [each.failure for each in three] == ["", "it broke", ""]
 
@@ -100,7 +102,7 @@ def test_arguments_have_defaults_that_measure_everything() -> None:
 def test_a_link_is_what_is_asked_for() -> None:
     chosen = parser().parse_args(["link", "--loss", "0,2.5", "--megabits", "10"])
     assert (chosen.megabits, chosen.round_trip, chosen.loss) == (10, 50, "0,2.5")
-    assert (chosen.congestion_control, chosen.mebibytes) == ("reno", 8)
+    assert (chosen.congestion_control, chosen.mebibytes) == ("cubic", 8)
 
 
 @pytest.mark.parametrize("arguments", [[], ["gallop"], ["micro", "--peers", "trilane"]])

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from benchmarks.report import Column, Report
 from benchmarks.statistics_of import megabytes_per_second, memory_mib
 from tests.benchmarks.found import found, series
@@ -70,6 +72,32 @@ def test_what_is_saved_can_be_read_again(tmp_path: Path) -> None:
     assert trilane["figures"]["MB/s"] == {"low": 2000.0, "middle": 2000.0, "high": 2000.0}
     assert trilane["ratio"] == {"low": 1.0, "middle": 1.5, "high": 2.0}
     assert (saved["rows"][2]["failure"], saved["rows"][2]["rounds"]) == ("it hung", 0)
+
+
+def test_a_run_can_be_made_in_parts(tmp_path: Path) -> None:
+    first, second = report_of_two_lanes(), report_of_two_lanes()
+    first.save(tmp_path)
+    second.rows = []
+    second.add([series("trilane", found(200), lane="h2"), series("trilane", found(200), lane="h3")])
+    figures, _ = second.save(tmp_path, add=True)
+    rows = json.loads(figures.read_text())["rows"]
+
+    middles = [(row["lane"], row["peer"], row["figures"]["MB/s"]["middle"]) for row in rows]
+    assert middles == [
+        ("h1", "libcurl", 1500),
+        ("h1", "trilane", 2000),
+        ("h2", "trilane", 500),
+        ("h3", "trilane", 500),
+    ]
+
+
+def test_parts_of_another_commit_are_not_put_together(tmp_path: Path) -> None:
+    report_of_two_lanes().save(tmp_path)
+    later = report_of_two_lanes()
+    later.machine = {"cores": 2, "commit": "beef"}
+
+    with pytest.raises(SystemExit, match="measured otherwise"):
+        later.save(tmp_path, add=True)
 
 
 def test_the_chart_draws_what_was_measured(tmp_path: Path) -> None:

@@ -68,9 +68,8 @@ class Direction:
 
     @shape.setter
     def shape(self, shape: Shape) -> None:
-        """Change it; packets on their way are not touched."""
-        if shape.seed != self._shape.seed:
-            self._random = random.Random(shape.seed)
+        """Change it, and begin its losses anew; packets on their way are not touched."""
+        self._random = random.Random(shape.seed)
         self._shape = shape
 
     def offer(self, packet: bytes, now_s: float) -> None:

@@ -72,17 +72,32 @@ def test_a_packet_larger_than_the_queue_passes_when_the_wire_is_free() -> None:
 
 def losses(seed: int) -> list[int]:
     direction = Direction(Shape(loss=0.1, seed=seed))
-    for number in range(2000):
+    lost = losses_among(direction, 2000)
+    assert direction.counts.lost_packets == len(lost)
+    return lost
+
+
+def losses_among(direction: Direction, packets: int) -> list[int]:
+    for number in range(packets):
         direction.offer(number.to_bytes(2), 0.0)
     came = {int.from_bytes(packet) for packet in direction.arrived(0.0)}
-    assert direction.counts.lost_packets == 2000 - len(came)
-    return [number for number in range(2000) if number not in came]
+    return [number for number in range(packets) if number not in came]
 
 
 def test_losses_are_as_many_as_asked_for_and_the_same_for_a_seed() -> None:
     assert 140 < len(losses(1)) < 260
     assert losses(1) == losses(1)
     assert losses(1) != losses(2)
+
+
+def test_losses_begin_anew_with_a_shape() -> None:
+    shape = Shape(loss=0.1, seed=1)
+    direction = Direction(shape)
+    before = losses_among(direction, 500)
+
+    direction.shape = shape
+
+    assert losses_among(direction, 500) == before
 
 
 def test_lost_packets_take_up_the_wire() -> None:
