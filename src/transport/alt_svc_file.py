@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .errors import InvalidUrl
@@ -19,21 +19,19 @@ from .hosts import ascii_host
 from .message import parse_url
 from .origins import KnownAlternative
 
+#: What reading something else raises; JSON that is nested too deeply is a RecursionError.
+_NOT_OURS = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(OverflowError, RecursionError, InvalidUrl),
+)
+
 
 def load_alternatives(path: Path) -> list[KnownAlternative]:
     """Read what is still fresh. Blocks; call it off the event loop."""
     try:
         entries = json.loads(path.read_text("utf-8"))["alternatives"]
-        now_s = time.time()
-        known = [
-            KnownAlternative(
-                parse_url(entry["origin"]).origin,
-                (ascii_host(str(entry["host"])), int(entry["port"])),
-                float(entry["expires_s"]) - now_s,
-            )
-            for entry in entries
-        ]
-    except (OSError, ValueError, KeyError, TypeError, InvalidUrl):
+        known = [_known(entry, time.time()) for entry in entries]
+    except _NOT_OURS:
         return []
     return [each for each in known if each.fresh_s > 0]
 
@@ -63,3 +61,13 @@ def save_alternatives(path: Path, known: Iterable[KnownAlternative]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _known(entry: Mapping[str, object], now_s: float) -> KnownAlternative:
+    host, port, expires_s = str(entry["host"]), entry["port"], entry["expires_s"]
+    if not isinstance(port, int) or not 0 < port < 1 << 16:
+        raise ValueError(f"port {port!r}")
+    if not isinstance(expires_s, int | float):
+        raise TypeError(f"expires_s {expires_s!r}")
+    origin = parse_url(str(entry["origin"])).origin
+    return KnownAlternative(origin, (ascii_host(host), port), float(expires_s) - now_s)

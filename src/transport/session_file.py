@@ -26,6 +26,11 @@ logger = logging.getLogger("trilane")
 
 _VERSION = 1
 _OWNER_ONLY = 0o077
+#: What reading something else raises; JSON that is nested too deeply is a RecursionError.
+_NOT_OURS = (
+    *(ValueError, KeyError, TypeError, AttributeError),
+    *(OverflowError, OSError, RecursionError),
+)
 
 
 def check_session_file(path: Path) -> None:
@@ -62,7 +67,7 @@ def take_sessions(path: Path, store: SessionStore) -> None:
         return
     try:
         _read(json.loads(text), store)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as exc:
+    except _NOT_OURS as exc:
         logger.warning("the session file %s cannot be understood: %r", path, exc)
 
 
