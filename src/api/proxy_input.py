@@ -81,7 +81,7 @@ def parse_proxy(text: str, name: str) -> ProxyServer:
 
 
 def _host_and_port(authority: str, scheme: ProxyScheme, name: str) -> tuple[str, int]:
-    given = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?", authority)
+    given = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::(\d{0,5}))?", authority)
     if given is None or int(given[2] or 1) > 65535:
         raise UsageError(f"{name}: its host and port cannot be read")
     port = given[2] or str(_DEFAULT_PORTS[scheme])

@@ -12,9 +12,9 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from math import inf
 from pathlib import Path
 
-from .errors import InvalidUrl
 from .hosts import ascii_host
 from .message import parse_url
 from .origins import KnownAlternative
@@ -22,7 +22,7 @@ from .origins import KnownAlternative
 #: What reading something else raises; JSON that is nested too deeply is a RecursionError.
 _NOT_OURS = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError),
-    *(OverflowError, RecursionError, InvalidUrl),
+    *(OverflowError, RecursionError),
 )
 
 
@@ -33,7 +33,7 @@ def load_alternatives(path: Path) -> list[KnownAlternative]:
         known = [_known(entry, time.time()) for entry in entries]
     except _NOT_OURS:
         return []
-    return [each for each in known if each.fresh_s > 0]
+    return [each for each in known if 0 < each.fresh_s < inf]
 
 
 def save_alternatives(path: Path, known: Iterable[KnownAlternative]) -> None:

@@ -10,6 +10,8 @@ import idna
 from .errors import InvalidUrl
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
+#: Of a number of 32 bits, in octal.
+_MOST_DIGITS = 11
 _DECIMAL = re.compile(r"[0-9]+")
 _NUMBER = re.compile(r"0[xX](?P<hex>[0-9A-Fa-f]*)|0(?P<octal>[0-7]+)|(?P<decimal>0|[1-9][0-9]*)")
 
@@ -77,6 +79,7 @@ def _number(part: str) -> int | None:
     found = _NUMBER.fullmatch(part)
     if found is None:
         return None
-    if found["hex"] is not None:
-        return int(found["hex"] or "0", 16)
-    return int(found["octal"], 8) if found["octal"] else int(found["decimal"])
+    base = {"hex": 16, "octal": 8, "decimal": 10}[str(found.lastgroup)]
+    digits = found[str(found.lastgroup)].lstrip("0") or "0"
+    # Python refuses to read thousands of digits.
+    return int(digits, base) if len(digits) <= _MOST_DIGITS else 1 << 32

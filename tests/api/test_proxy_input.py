@@ -42,6 +42,7 @@ def test_urls(text: str, shown: str | None, user: str | None, password: str) -> 
         f"http://u:{SECRET}@",
         f"http://u:{SECRET}@h:0",
         f"http://u:{SECRET}@h:65536",
+        f"http://u:{SECRET}@h:{'1' * 5000}",
         f"http://u:{SECRET}@h:x",
         f"http://u:{SECRET}@a b",
         f"http://u:{SECRET}@h\r\nX: y",

@@ -91,9 +91,20 @@ def test_the_file_keeps_what_is_fresh_for_its_owner_only(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [path]
 
 
+UP_TO_THE_EXPIRY = '{"alternatives": [{"origin": "https://x", "host": "x", "port": 1, "expires_s": '
+
+
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", '{"alternatives": [{}]}', '{"alternatives": [{"origin": "ftp://x/"}]}', "\0"],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"alternatives": [{}]}',
+        '{"alternatives": [{"origin": "ftp://x/"}]}',
+        "\0",
+        *(f"{UP_TO_THE_EXPIRY}{expiry}}}]}}" for expiry in ("Infinity", "NaN", "1" * 400)),
+    ],
 )
 def test_a_file_that_makes_no_sense_counts_as_empty(tmp_path: Path, content: str) -> None:
     path = tmp_path / "alt-svc.json"

@@ -30,6 +30,14 @@ from trilane.transport.policy.altsvc import Alternative, parse_alt_svc
         ('w%3Dx%3Ay="h:1"', (Alternative(protocol="w=x:y", host="h", port=1),)),
         ('h3=":0", h3=":70000", h3=":44"', (Alternative(protocol="h3", host="", port=44),)),
         ('h3=":443"; ma=soon', (Alternative(protocol="h3", host="", port=443),)),
+        (
+            f'h3=":443"; ma={"9" * 5000}, h3=":444"; ma={"0" * 5000}5',
+            (
+                Alternative(protocol="h3", host="", port=443, max_age_s=2**31),
+                Alternative(protocol="h3", host="", port=444, max_age_s=5),
+            ),
+        ),
+        (f'h3="{"1" * 5000}:443"', ()),
         ("", ()),
         ("h3=443", ()),
     ],

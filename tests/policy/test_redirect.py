@@ -59,7 +59,18 @@ def test_other_responses_are_no_redirects(status: int, location: str | None) -> 
     assert redirection("POST", URL, HEADERS, head(status, location)) is None
 
 
-@pytest.mark.parametrize("location", ["ftp://a.example/", "https://u:p@a.example/", "http:// /"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "ftp://a.example/",
+        "https://u:p@a.example/",
+        "http:// /",
+        "http://[::1/",
+        "//a\u2100b/",
+        f"https://{'1' * 5000}/",
+        f"https://a:{'1' * 5000}/",
+    ],
+)
 def test_a_target_that_cannot_be_dialled_is_an_error(location: str) -> None:
     with pytest.raises(RedirectError):
         redirection("POST", URL, HEADERS, head(307, location))

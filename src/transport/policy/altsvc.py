@@ -11,6 +11,9 @@ from ..hosts import ascii_host
 
 #: RFC 7838 §3.1: fresh for 24 hours unless `ma` says otherwise.
 DEFAULT_MAX_AGE_S = 86400
+#: RFC 9111 §1.2.2: what a larger number of seconds is taken for.
+LONGEST_S = 2**31
+_LONGEST_DIGITS = len(str(LONGEST_S))
 
 _TCHARS = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
@@ -53,13 +56,12 @@ def parse_alt_svc(value: str) -> tuple[Alternative, ...] | None:
         if host is None:
             continue
         parameters = {name.lower(): _unquoted(raw) for name, raw in _PARAMETER.findall(match[3])}
-        age = parameters.get("ma", "")
         found.append(
             Alternative(
                 protocol=unquote(match[1]),
                 host=host,
                 port=int(authority[2]),
-                max_age_s=int(age) if age.isdecimal() else DEFAULT_MAX_AGE_S,
+                max_age_s=_seconds(parameters.get("ma", "")),
                 persist=parameters.get("persist") == "1",
             )
         )
@@ -72,6 +74,13 @@ def _host(text: str) -> str | None:
         return ascii_host(text.strip("[]")) if text else ""
     except InvalidUrl:
         return None
+
+
+def _seconds(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        return DEFAULT_MAX_AGE_S
+    digits = text.lstrip("0")
+    return min(int(digits or "0"), LONGEST_S) if len(digits) <= _LONGEST_DIGITS else LONGEST_S
 
 
 def _unquoted(text: str) -> str:

@@ -59,6 +59,10 @@ def _target(url: Url, location: str, *, may_leave_https: bool) -> Url:
         target = parse_url(urljoin(str(url), location))
     except InvalidUrl as exc:
         raise RedirectError(f"redirect to {without_secrets(location)!r}: {exc}") from exc
+    except ValueError:  # `urljoin` has no other word, and quotes what may be a password
+        raise RedirectError(
+            f"redirect to {without_secrets(location)!r}: the host cannot be read"
+        ) from None
     if url.origin.secure and not (target.origin.secure or may_leave_https):
         raise RedirectError(
             f"redirect from https to {target.origin}: refused, it would go in clear"
