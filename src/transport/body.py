@@ -6,8 +6,11 @@ that joins them is in `multipart.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from .buffers import Buffer
 
 
 class BodyReader(Protocol):
@@ -82,6 +85,10 @@ class Body(Protocol):
     @property
     def rewindable(self) -> bool:
         """Whether it can be opened a second time, from its start."""
+        ...
+
+    def in_memory(self) -> Sequence[Buffer] | None:
+        """All of it, in pieces that need not be read; None when some of it has to be."""
         ...
 
     async def open(self) -> BodyReader:

@@ -286,8 +286,11 @@ class Engine:
             self._memory.saw_alt_svc(origin, alt_svc)
         # Over TCP, a proxy's round trip is not the origin's.
         whole_way = leg.proxy is None or leg.carried_by_quic
-        if whole_way and leg.sample is not None and leg.sample.rtt_ms is not None:
-            self._memory.saw_rtt(origin, leg.sample.rtt_ms)
+        # Only races with QUIC ask for it, and there are none for http.
+        if origin.secure and whole_way and leg.reading is not None:
+            rtt_ms = leg.reading.rtt_ms
+            if rtt_ms is not None:
+                self._memory.saw_rtt(origin, rtt_ms)
 
 
 def _is_unproven(lease: Lease, leg: Leg) -> bool:

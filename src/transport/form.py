@@ -24,6 +24,8 @@ def form_fields(form: FormInput) -> tuple[tuple[str, str], ...]:
             message names the key.
         UsageError: it is neither a mapping nor made of pairs.
     """
+    if form == ():
+        return ()
     pairs: object = form.items() if isinstance(form, Mapping) else form
     if isinstance(pairs, (str, bytes)) or not isinstance(pairs, Iterable):
         raise UsageError(

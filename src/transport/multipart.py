@@ -130,7 +130,7 @@ class _Layout:
 
     def _place(self, source: Source) -> None:
         if isinstance(source, MemorySource):
-            self._pieces += (bytes(self._pending), *source.views)
+            self._pieces += (bytes(self._pending), *source.in_memory())
             self._pending.clear()
         else:
             self._flush()

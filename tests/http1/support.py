@@ -50,6 +50,9 @@ class TestBody:
         self.step = step
         self.readers: list[TestReader] = []
 
+    def in_memory(self) -> None:
+        return None
+
     async def open(self) -> TestReader:
         self.readers.append(TestReader(self))
         return self.readers[-1]

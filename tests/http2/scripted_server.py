@@ -171,6 +171,9 @@ class PatternBody:
         """All of it."""
         return bytes(byte * 7 % 251 for byte in range(256)) * (self.size // 256 + 1)
 
+    def in_memory(self) -> None:
+        """It is to be read."""
+
     async def open(self) -> PatternReader:
         """Begin a pass."""
         return PatternReader(self)

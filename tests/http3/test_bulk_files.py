@@ -161,6 +161,7 @@ class ShrinkingBody:
         self.length = body.length
         self.rewindable = True
         self.open = body.open
+        self.in_memory = body.in_memory
 
     def shrink(self, progress: Progress) -> None:
         if progress.sent:

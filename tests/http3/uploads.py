@@ -50,6 +50,9 @@ class BytesBody:
     def rewindable(self) -> bool:
         return True
 
+    def in_memory(self) -> None:
+        return None
+
     async def open(self) -> BytesReader:
         return BytesReader(self)
 

@@ -25,9 +25,9 @@ class _Socket:
 
 
 def _read(known_bytes: int) -> TcpInfo:
-    info = read_tcp_info(cast("socket.socket", _Socket(known_bytes)))
-    assert info is not None
-    return info
+    raw = read_tcp_info(cast("socket.socket", _Socket(known_bytes)))
+    assert raw is not None
+    return TcpInfo.of(raw)
 
 
 def test_reads_each_field_at_its_place() -> None:

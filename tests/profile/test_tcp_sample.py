@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+import struct
 
-from trilane.transport.connections.tcp_sample import tcp_sample
+from trilane.transport.connections.tcp_sample import TcpReading
 from trilane.transport.net.memory import MemoryStream, memory_pair
-from trilane.transport.profile.kernel import TcpInfo
-
-_INFO = TcpInfo(**{field.name: 2000 for field in fields(TcpInfo)})
+from trilane.transport.profile.kernel import TCP_INFO_FIELDS
 
 
-def _stream(info: TcpInfo | None) -> MemoryStream:
+def _info(**others: int) -> bytes:
+    """A struct tcp_info that is 2000 everywhere else."""
+    raw = bytearray(280)
+    for name, (offset, code) in TCP_INFO_FIELDS.items():
+        struct.pack_into(f"={code}", raw, offset, others.get(name, 2000))
+    return bytes(raw)
+
+
+def _stream(info: bytes | None) -> MemoryStream:
     class Told(MemoryStream):
-        def tcp_info(self) -> TcpInfo | None:
+        def tcp_info(self) -> bytes | None:
             return info
 
         def unacked_bytes(self) -> int | None:
@@ -25,7 +31,7 @@ def _stream(info: TcpInfo | None) -> MemoryStream:
 
 
 def test_the_kernels_figures_are_passed_on_in_our_units() -> None:
-    sample = tcp_sample(_stream(_INFO), 7)
+    sample = TcpReading(_stream(_info()), 7).sample
 
     assert sample.at == 7
     assert (sample.rtt_ms, sample.min_rtt_ms, sample.rtt_var_ms) == (2.0, 2.0, 2.0)
@@ -38,10 +44,10 @@ def test_the_kernels_figures_are_passed_on_in_our_units() -> None:
 
 
 def test_what_was_not_measured_yet_is_not_reported() -> None:
-    unmeasured = replace(
-        _INFO, rtt_us=0, rtt_var_us=250_000, min_rtt_us=0xFFFF_FFFF, delivery_rate_bytes_per_s=0
+    unmeasured = _info(
+        rtt_us=0, rtt_var_us=250_000, min_rtt_us=0xFFFF_FFFF, delivery_rate_bytes_per_s=0
     )
-    sample = tcp_sample(_stream(unmeasured), 7)
+    sample = TcpReading(_stream(unmeasured), 7).sample
 
     assert sample.rtt_ms is None
     assert sample.rtt_var_ms is None
@@ -51,7 +57,7 @@ def test_what_was_not_measured_yet_is_not_reported() -> None:
 
 
 def test_without_a_kernel_there_are_our_own_counters() -> None:
-    sample = tcp_sample(_stream(None), 7)
+    sample = TcpReading(_stream(None), 7).sample
 
     assert sample.rtt_ms is None
     assert (sample.wire_sent_bytes, sample.wire_received_bytes) == (0, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..body import Body, BodyReader
+from ..buffers import Buffer
 from ..config import Limits, ProxyServer
 from ..errors import ClientClosed, ConnectionLost
 from ..net.stream import ByteStream
@@ -100,28 +101,29 @@ class Http1Connection(Connection):
     async def _with_body(self, exchange: Exchange) -> RawResponse:
         body = exchange.body
         if body is None or body.length == 0:
-            return await self._converse(exchange, None, b"")
+            return await self._converse(exchange, b"")
+        leaves_with_head = _leaves_with_head(exchange, body)
+        pieces = body.in_memory() if leaves_with_head else None
+        if pieces is not None:
+            return await self._converse(exchange, b"".join(pieces))
         reader = await body.open()
         try:
-            whole = await _read_whole(body, reader) if _leaves_with_head(exchange, body) else b""
-            return await self._converse(exchange, reader, whole)
+            content = await _read_whole(body, reader) if leaves_with_head else reader
+            return await self._converse(exchange, content)
         finally:
             await reader.aclose()
 
-    async def _converse(
-        self, exchange: Exchange, reader: BodyReader | None, whole: bytes | memoryview
-    ) -> RawResponse:
+    async def _converse(self, exchange: Exchange, content: Buffer | BodyReader) -> RawResponse:
+        """Carry it with all of its content, or with what reads that."""
         if self._state is ConnectionState.CLOSED:
             raise _client_closed()
         # From here on the connection is reusable only if all goes well.
-        conversation = Conversation(
-            self._stream, self._machine, exchange, has_body=reader is not None
-        )
+        conversation = Conversation(self._stream, self._machine, exchange, has_body=content != b"")
         self._conversation = conversation
         try:
-            if reader is None or whole:
-                return await conversation.send_whole(whole)
-            return await conversation.send_from(reader)
+            if isinstance(content, bytes | bytearray | memoryview):
+                return await conversation.send_whole(content)
+            return await conversation.send_from(content)
         finally:
             if not conversation.clean:
                 self._machine.close()

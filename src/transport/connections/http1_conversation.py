@@ -46,7 +46,7 @@ from .exchange import Exchange, RawResponse
 from .http1_writer import RequestWriter
 from .multiplexed import LINGER_S
 from .request_stream import RequestStream
-from .tcp_sample import tcp_sample
+from .tcp_sample import TcpReading
 
 #: How long the body waits for `100 Continue` (curl's default; RFC 9110 §10.1.1: not for ever).
 EXPECT_WAIT_S = 1.0
@@ -139,7 +139,7 @@ class Conversation:
         leg = self._exchange.recorder.leg
         leg.sent_bytes = self._writer.sent_bytes
         leg.received_bytes = self._machine.stream_totals(self._request.stream_id).received_bytes
-        if leg.sample is None:
+        if leg.reading is None:
             self._take_sample()
         self._writer.close_books()
         self._machine.forget_stream(self._request.stream_id)
@@ -147,7 +147,7 @@ class Conversation:
     def _take_sample(self) -> None:
         recorder = self._exchange.recorder
         if self._exchange.profile:
-            recorder.leg.sample = tcp_sample(self._stream, recorder.now())
+            recorder.leg.reading = TcpReading(self._stream, recorder.now())
 
     # --- the sending task ---------------------------------------------------------------------
 

@@ -24,7 +24,8 @@ from ..errors import (
 )
 from ..net.stream import ByteStream, FilledStream
 from ..net.transmit_stamps import SentSpan
-from ..profile.moments import ConnectionFacts, Ns, TransportSample
+from ..profile.moments import ConnectionFacts, Ns
+from ..profile.recorder import Reading
 from ..protocols.events import BodyAcked, ConnectionTerminated, Event, GoAwayReceived
 from ..protocols.http2 import Http2Machine
 from ..protocols.http2_frames import HEADER_BYTES
@@ -34,7 +35,7 @@ from .http2_body import LONGEST_TURN_BYTES, RangeFeed, is_bulk
 from .kernel_moments import enter_stamps
 from .multiplexed import TURN_BYTES, MultiplexedConnection
 from .request_stream import RequestStream
-from .tcp_sample import tcp_sample
+from .tcp_sample import TcpReading
 
 #: Most bytes of one write: what a cancelled write may leave unknown, and what a stop waits for.
 WRITE_BYTES = 256 * 1024
@@ -352,9 +353,9 @@ class Http2Connection(MultiplexedConnection):
             self._wake = None
             wake.set()
 
-    def sample(self) -> TransportSample | None:
+    def reading(self) -> Reading:
         """TCP's figures now."""
-        return tcp_sample(self._stream, time.monotonic_ns())
+        return TcpReading(self._stream, time.monotonic_ns())
 
     def poll_acked(self, stream: RequestStream) -> bool:
         """Ask the kernel how much of the request was acknowledged."""

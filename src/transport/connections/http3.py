@@ -200,7 +200,7 @@ class Http3Connection(MultiplexedConnection):
         """Wake the sender."""
         self._link.kick()
 
-    def sample(self) -> TransportSample:
+    def reading(self) -> TransportSample:
         """QUIC's own figures now, and what crossed the socket."""
         figures, counters = self.machine.recovery(), self._link.socket.counters
         limits = self.machine.send_limits(now_s())

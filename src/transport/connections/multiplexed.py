@@ -27,7 +27,8 @@ from ..errors import (
     TransportError,
     WriteTimeout,
 )
-from ..profile.moments import Moment, Ns, TransportSample
+from ..profile.moments import Moment, Ns
+from ..profile.recorder import Reading
 from ..protocols.events import (
     BodyAcked,
     DataReceived,
@@ -274,7 +275,7 @@ class MultiplexedConnection(Connection):
         leg = stream.exchange.recorder.leg
         totals = self.machine.stream_totals(stream.stream_id)
         leg.sent_bytes, leg.received_bytes = totals.sent_bytes, totals.received_bytes
-        if leg.sample is None:
+        if leg.reading is None:
             self._take_sample(stream)
         self.close_books(stream)
         self.machine.forget_stream(stream.stream_id)
@@ -284,7 +285,7 @@ class MultiplexedConnection(Connection):
 
     def _take_sample(self, stream: RequestStream) -> None:
         if stream.exchange.profile:
-            stream.exchange.recorder.leg.sample = self.sample()
+            stream.exchange.recorder.leg.reading = self.reading()
 
     # --- hooks of the driver ----------------------------------------------------------------
 
@@ -293,7 +294,7 @@ class MultiplexedConnection(Connection):
         """Wake the task that writes: the machine may have something to transmit."""
 
     @abstractmethod
-    def sample(self) -> TransportSample | None:
+    def reading(self) -> Reading:
         """The transport's figures now."""
 
     @abstractmethod

@@ -3,40 +3,66 @@
 from __future__ import annotations
 
 from ..net.stream import ByteStream
-from ..profile.kernel import TcpInfo
+from ..profile.kernel import TcpInfo, rtt_us_of
 from ..profile.moments import Ns, TransportSample
 
 #: net/ipv4/tcp.c, tcp_init_sock: what the kernel's minimum begins with; the others begin with 0.
 _NO_MIN_RTT_US = 0xFFFF_FFFF
 
 
-def tcp_sample(stream: ByteStream, at: Ns) -> TransportSample:
-    """What is known of the stream now, `at` on the recorder's clock; None where nobody can tell.
+class TcpReading:
+    """What was known of the stream at one moment; read when somebody wants to see it."""
 
-    What the kernel has not measured yet is None, too, and not the figure it begins with.
-    """
-    wire = stream.wire
-    info = stream.tcp_info()
-    if info is None:
+    __slots__ = ("_at", "_raw", "_received_bytes", "_sample", "_sent_bytes", "_unacked_bytes")
+
+    def __init__(self, stream: ByteStream, at: Ns) -> None:
+        """Ask now, `at` on the recorder's clock."""
+        self._at = at
+        self._raw = stream.tcp_info()
+        self._unacked_bytes = None if self._raw is None else stream.unacked_bytes()
+        self._sent_bytes = stream.wire.sent_bytes
+        self._received_bytes = stream.wire.received_bytes
+        self._sample: TransportSample | None = None
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """Smoothed round-trip time."""
+        return None if self._raw is None else _ms(rtt_us_of(self._raw) or None)
+
+    @property
+    def sample(self) -> TransportSample:
+        """All figures; None where nobody can tell.
+
+        What the kernel has not measured yet is None, too, and not the figure it begins with.
+        """
+        if self._sample is None:
+            self._sample = self._read()
+        return self._sample
+
+    def _read(self) -> TransportSample:
+        if self._raw is None:
+            return TransportSample(
+                at=self._at,
+                wire_sent_bytes=self._sent_bytes,
+                wire_received_bytes=self._received_bytes,
+            )
+        info = TcpInfo.of(self._raw)
         return TransportSample(
-            at=at, wire_sent_bytes=wire.sent_bytes, wire_received_bytes=wire.received_bytes
+            at=self._at,
+            rtt_ms=_ms(info.rtt_us or None),
+            min_rtt_ms=None if info.min_rtt_us == _NO_MIN_RTT_US else _ms(info.min_rtt_us),
+            rtt_var_ms=_ms(info.rtt_var_us) if info.rtt_us else None,
+            congestion_window_bytes=_congestion_window_bytes(info),
+            bytes_in_flight=_in_flight_bytes(self._unacked_bytes, info),
+            retransmitted_packets=info.total_retransmits,
+            retransmitted_bytes=info.bytes_retransmitted,
+            delivery_rate_bytes_per_s=info.delivery_rate_bytes_per_s or None,
+            busy_ms=_ms(info.busy_us),
+            receive_window_limited_ms=_ms(info.receive_window_limited_us),
+            send_buffer_limited_ms=_ms(info.send_buffer_limited_us),
+            wire_sent_bytes=self._sent_bytes,
+            wire_received_bytes=self._received_bytes,
         )
-    return TransportSample(
-        at=at,
-        rtt_ms=_ms(info.rtt_us or None),
-        min_rtt_ms=None if info.min_rtt_us == _NO_MIN_RTT_US else _ms(info.min_rtt_us),
-        rtt_var_ms=_ms(info.rtt_var_us) if info.rtt_us else None,
-        congestion_window_bytes=_congestion_window_bytes(info),
-        bytes_in_flight=_in_flight_bytes(stream.unacked_bytes(), info),
-        retransmitted_packets=info.total_retransmits,
-        retransmitted_bytes=info.bytes_retransmitted,
-        delivery_rate_bytes_per_s=info.delivery_rate_bytes_per_s or None,
-        busy_ms=_ms(info.busy_us),
-        receive_window_limited_ms=_ms(info.receive_window_limited_us),
-        send_buffer_limited_ms=_ms(info.send_buffer_limited_us),
-        wire_sent_bytes=wire.sent_bytes,
-        wire_received_bytes=wire.received_bytes,
-    )
 
 
 def _ms(microseconds: int | None) -> float | None:

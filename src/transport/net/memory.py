@@ -19,7 +19,6 @@ import anyio
 from ..buffers import Buffer
 from ..errors import ConnectionLost, Phase
 from ..facts import TlsFacts
-from ..profile.kernel import TcpInfo
 from ..profile.moments import Ns
 from .reasons import lost
 from .stream import WireCounters
@@ -180,7 +179,7 @@ class MemoryStream:
         """Bytes written that have not arrived yet: this network acknowledges without delay."""
         return None if self._closed else self._outgoing.in_flight_bytes(anyio.current_time())
 
-    def tcp_info(self) -> TcpInfo | None:
+    def tcp_info(self) -> bytes | None:
         """None: there is no kernel here."""
         return None
 

@@ -8,7 +8,6 @@ from typing import Protocol, runtime_checkable
 
 from ..buffers import Buffer
 from ..facts import TlsFacts
-from ..profile.kernel import TcpInfo
 from .transmit_stamps import TransmitStamps
 
 #: What every room has place for.
@@ -81,8 +80,8 @@ class ByteStream(Protocol):
         """Wire bytes written and not yet acknowledged by the peer's transport; None if unknown."""
         ...
 
-    def tcp_info(self) -> TcpInfo | None:
-        """The kernel's view of the connection; None off Linux or on a virtual stream."""
+    def tcp_info(self) -> bytes | None:
+        """The kernel's view of the connection, for `TcpInfo.of`; None where there is none."""
         ...
 
 

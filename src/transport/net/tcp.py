@@ -20,7 +20,7 @@ from ..buffers import Buffer
 from ..config import SocketOptions
 from ..errors import ConnectionLost, Phase
 from ..facts import TlsFacts
-from ..profile.kernel import TcpInfo, read_tcp_info, read_unacked_bytes
+from ..profile.kernel import read_tcp_info, read_unacked_bytes
 from .reasons import connection_lost, lost
 from .sendfile import (
     PIECE_BYTES,
@@ -204,7 +204,7 @@ class TcpStream:
         """Bytes written and not acknowledged; None when the kernel cannot tell, or after close."""
         return None if self._closed else read_unacked_bytes(self._sock)
 
-    def tcp_info(self) -> TcpInfo | None:
+    def tcp_info(self) -> bytes | None:
         """The kernel's view of the connection; None when it has none, or after close."""
         return None if self._closed else read_tcp_info(self._sock)
 

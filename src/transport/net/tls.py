@@ -16,7 +16,6 @@ from ..buffers import Buffer
 from ..errors import CertificateError, ConnectionLost, Phase, TlsError
 from ..facts import TlsFacts
 from ..pins import pin_problem
-from ..profile.kernel import TcpInfo
 from ..protocols.tls_handover import RecordFollower, RecordTranslator
 from ..protocols.tls_keys import CIPHER_SUITES
 from ..protocols.tls_records import MAX_CONTENT_BYTES, RecordRoom, UnreadableRecord
@@ -254,7 +253,7 @@ class TlsStream:
         unacked = self._inner.unacked_bytes()
         return None if unacked is None else unacked + len(self._unsent) + self._outgoing.pending
 
-    def tcp_info(self) -> TcpInfo | None:
+    def tcp_info(self) -> bytes | None:
         """The kernel's view of the connection below."""
         return self._inner.tcp_info()
 

@@ -10,7 +10,6 @@ from anyio.lowlevel import checkpoint
 
 from ..config import TlsOptions
 from ..errors import ConnectError, NetworkError
-from ..profile.kernel import TcpInfo
 from ..profile.moments import DialRecord
 from .dial_log import DialLog
 from .reasons import reason_of
@@ -36,7 +35,7 @@ class UnixStream(TcpStream):
         """Nothing acknowledges; the kernel's figure is about its own memory."""
         return
 
-    def tcp_info(self) -> TcpInfo | None:
+    def tcp_info(self) -> bytes | None:
         """There is none."""
         return None
 

@@ -9,6 +9,7 @@ import sys
 import termios
 from dataclasses import dataclass
 from functools import cache
+from typing import Self
 
 _LINUX = sys.platform == "linux"
 # struct tcp_info grows with kernels (232 bytes on 6.18); ask for more, use what comes back.
@@ -36,12 +37,19 @@ class TcpInfo:
     bytes_sent: int | None
     bytes_retransmitted: int | None
 
+    @classmethod
+    def of(cls, raw: bytes) -> Self:
+        """What `read_tcp_info` brought."""
+        layout, names, absent = _layout(len(raw))
+        return cls(**dict(zip(names, layout.unpack_from(raw), strict=True)), **absent)
 
+
+_UINT = struct.Struct("=I")
 _INT = struct.Struct("i")
 _NO_INT = bytes(_INT.size)
 
-# name -> (offset, format), by offset; `linux/tcp.h`, struct tcp_info.
-_FIELDS: dict[str, tuple[int, str]] = {
+#: name -> (offset, format), by offset; `linux/tcp.h`, struct tcp_info.
+TCP_INFO_FIELDS: dict[str, tuple[int, str]] = {
     "send_mss_bytes": (16, "I"),
     "unacked_packets": (24, "I"),
     "rtt_us": (68, "I"),
@@ -61,16 +69,23 @@ _FIELDS: dict[str, tuple[int, str]] = {
 }
 
 
-def read_tcp_info(sock: socket.socket) -> TcpInfo | None:
-    """Ask the kernel about a connected TCP socket; None off Linux or when it will not say."""
+def read_tcp_info(sock: socket.socket) -> bytes | None:
+    """Ask the kernel about a connected TCP socket; None off Linux or when it will not say.
+
+    What it said is for `TcpInfo.of`, which takes several times as long as the asking.
+    """
     if not _LINUX:
         return None
     try:
-        raw = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
     except OSError:
         return None
-    layout, names, absent = _layout(len(raw))
-    return TcpInfo(**dict(zip(names, layout.unpack_from(raw), strict=True)), **absent)
+
+
+def rtt_us_of(raw: bytes) -> int | None:
+    """The smoothed round trip alone, of what `read_tcp_info` brought."""
+    offset, _ = TCP_INFO_FIELDS["rtt_us"]
+    return _UINT.unpack_from(raw, offset)[0] if len(raw) >= offset + _UINT.size else None
 
 
 def read_unacked_bytes(sock: socket.socket) -> int | None:
@@ -91,10 +106,10 @@ def read_unacked_bytes(sock: socket.socket) -> int | None:
 def _layout(raw_bytes: int) -> tuple[struct.Struct, tuple[str, ...], dict[str, None]]:
     """How to read a `tcp_info` of that size: all fields it has, in one step, and those it lacks."""
     formats, names, end = ["="], [], 0
-    for name, (offset, code) in _FIELDS.items():
+    for name, (offset, code) in TCP_INFO_FIELDS.items():
         if offset + struct.calcsize(code) <= raw_bytes:
             formats.append(f"{offset - end}x{code}")
             names.append(name)
             end = offset + struct.calcsize(code)
-    absent = dict.fromkeys(_FIELDS.keys() - set(names))
+    absent = dict.fromkeys(TCP_INFO_FIELDS.keys() - set(names))
     return struct.Struct("".join(formats)), tuple(names), absent

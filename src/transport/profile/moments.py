@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum, auto
+from typing import Self
 
 from ..config import HttpVersion
 from ..facts import TlsFacts
@@ -168,6 +169,11 @@ class TransportSample:
     """The kernel took in the peer's acknowledgement of the last byte."""
     datagrams_sent: int | None = None
     datagrams_received: int | None = None
+
+    @property
+    def sample(self) -> Self:
+        """Itself: a reading that has been read (`recorder.Reading`)."""
+        return self
 
 
 @dataclass(frozen=True, slots=True)

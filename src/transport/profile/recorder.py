@@ -5,10 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ..config import HttpVersion
 from ..quality.estimate import QualityEstimate
 from .moments import Attempt, ConnectionFacts, DialRecord, Moment, Ns, TransportSample
+
+
+class Reading(Protocol):
+    """Figures of a transport that have been taken, but perhaps not been read yet."""
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """Smoothed round-trip time."""
+
+    @property
+    def sample(self) -> TransportSample:
+        """All figures."""
 
 
 @dataclass(slots=True)
@@ -24,7 +37,8 @@ class Leg:
     proxy: str | None = None
     """URL of the proxy it went, or was to go, through."""
     socket_reused: bool = False
-    sample: TransportSample | None = None
+    reading: Reading | None = None
+    """Makes `sample` when somebody asks for it."""
     status: int | None = None
     error: str | None = None
     body_bytes: int | None = None
@@ -44,6 +58,15 @@ class Leg:
     """The whole body was given to the operating system."""
     high_performance: bool = False
     """A bulk sender carried the body."""
+
+    @property
+    def sample(self) -> TransportSample | None:
+        """The transport's figures, as they were when the response began."""
+        return None if self.reading is None else self.reading.sample
+
+    @sample.setter
+    def sample(self, sample: TransportSample | None) -> None:
+        self.reading = sample
 
     @property
     def carried_by_quic(self) -> bool:

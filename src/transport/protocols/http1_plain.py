@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from ..message import Headers, RequestHead, ResponseHead
+from ..message import Headers, RequestHead, ResponseHead, Url
 from .fields import announces_length
 
 #: The machine writes these itself, or has no use for what they ask (RFC 9110 §7.6.1, §7.8).
@@ -28,6 +28,8 @@ _VALUE = re.compile(r"(?:[!-~]+(?:[ \t]+[!-~]+)*)?")
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) [ -~]*\r\n")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*+([!-~]*(?:[ \t]+[!-~]+)*)[ \t]*\r\n")
 _LENGTH = re.compile(r"[0-9]{1,10}")
+#: Heads that are remembered, together some hundreds of kB at most.
+_LONGEST_KEPT_HEAD_BYTES = 4096
 _HEAD_END = b"\r\n\r\n"
 # They have no body whatever they announce (RFC 9112 §6.3).
 _BODILESS = frozenset((204, 304))
@@ -35,20 +37,17 @@ _BODILESS = frozenset((204, 304))
 
 def request_head_bytes(head: RequestHead) -> bytes | None:
     """The head of a request with announced length, as h11 writes it; None: ask h11."""
-    if head.content_length is None or head.method in {"CONNECT", "HEAD"}:
+    if head.content_length is None:
         return None
-    if not (_METHOD.fullmatch(head.method) and _TARGET.fullmatch(head.url.target)):
+    # The last field of an upload is its Content-Type, whose boundary is new each time; what stands
+    # before it is that of the request before.
+    *before, last = head.headers.fields or (None,)
+    first_lines = _first_lines(head.method, head.url, tuple(before))
+    last_line = "" if last is None else _field_line(*last)
+    if first_lines is None or last_line is None:
         return None
-    lines = [f"{head.method} {head.url.target} HTTP/1.1\r\nHost: {head.url.origin.authority}\r\n"]
-    for name, value in head.headers.fields:
-        line = _field_line(name, value)
-        if line is None:
-            return None
-        lines.append(line)
-    if announces_length(head):
-        lines.append(f"Content-Length: {head.content_length}\r\n")
-    lines.append("\r\n")
-    return "".join(lines).encode("ascii")
+    length = f"Content-Length: {head.content_length}\r\n" if announces_length(head) else ""
+    return f"{first_lines}{last_line}{length}\r\n".encode("ascii")
 
 
 def whole_response(data: bytes, longest_head_bytes: int) -> tuple[ResponseHead, int] | None:
@@ -60,24 +59,48 @@ def whole_response(data: bytes, longest_head_bytes: int) -> tuple[ResponseHead, 
     end = data.find(_HEAD_END) + len(_HEAD_END)
     if not len(_HEAD_END) <= end <= longest_head_bytes:
         return None
+    # A server's answers of one second differ in nothing but their bodies.
+    read = _read_head if end <= _LONGEST_KEPT_HEAD_BYTES else _read_head.__wrapped__
+    head, length = read(data[:end])
+    if head is None or length != len(data) - end:
+        return None
+    return head, end
+
+
+@lru_cache(maxsize=64)
+def _first_lines(method: str, url: Url, fields: tuple[tuple[str, str], ...]) -> str | None:
+    if method in {"CONNECT", "HEAD"}:
+        return None
+    if not (_METHOD.fullmatch(method) and _TARGET.fullmatch(url.target)):
+        return None
+    lines = [f"{method} {url.target} HTTP/1.1\r\nHost: {url.origin.authority}\r\n"]
+    for name, value in fields:
+        line = _field_line(name, value)
+        if line is None:
+            return None
+        lines.append(line)
+    return "".join(lines)
+
+
+@lru_cache(maxsize=64)
+def _read_head(data: bytes) -> tuple[ResponseHead | None, int | None]:
+    """A response head and the length it announces; (None, None) when it is not a plain one."""
     start = _STATUS_LINE.match(data)
     if start is None:
-        return None
+        return None, None
     fields, position = [], start.end()
-    while position < end - 2:
+    while position < len(data) - 2:
         found = _FIELD.match(data, position)
         if found is None:
-            return None
+            return None, None
         fields.append((found[1].decode("ascii"), found[2].decode("ascii")))
         position = found.end()
     status, length = int(start[1]), _only_length(fields)
-    if length != len(data) - end or status in _BODILESS:
-        return None
-    return ResponseHead(status=status, headers=Headers.of(tuple(fields))), end
+    if status in _BODILESS:
+        return None, None
+    return ResponseHead(status=status, headers=Headers.of(tuple(fields))), length
 
 
-#: Most fields are the same in every request of a program.
-@lru_cache(maxsize=128)
 def _field_line(name: str, value: str) -> str | None:
     stripped = value.strip(" \t")
     if name.lower() in _SPECIAL_FIELDS:

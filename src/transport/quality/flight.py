@@ -65,11 +65,12 @@ class Flight:
 
     def transport_rtt(self) -> tuple[float, Source] | None:
         """The connection's smoothed round trip in milliseconds, and whose it is."""
-        sample, connection = self.leg.sample, self.leg.connection
-        if sample is None or sample.rtt_ms is None or connection is None:
+        reading, connection = self.leg.reading, self.leg.connection
+        rtt_ms = None if reading is None else reading.rtt_ms
+        if rtt_ms is None or connection is None:
             return None
         is_quic = connection.version is HttpVersion.HTTP3
-        return sample.rtt_ms, Source.QUIC if is_quic else Source.TCP
+        return rtt_ms, Source.QUIC if is_quic else Source.TCP
 
     def download(self, now: Ns | None = None) -> Transfer | None:
         """The response's body as far as it came in pieces; up to `now` while it still comes.

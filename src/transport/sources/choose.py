@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import mimetypes
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
 from io import BufferedRandom, BufferedReader, BytesIO, FileIO, TextIOBase
@@ -35,8 +36,9 @@ async def source_from(value: FileInput) -> Source:
         UsageError: it is none of these, or gives text.
         SourceUnavailable: the file is missing, unreadable or not a regular file.
     """
-    await load_type_table()
-    if type(value) is bytes or _is_buffer(value):
+    if not mimetypes.inited:
+        await load_type_table()
+    if _is_buffer(value):
         return MemorySource((cast("bytes", value),))
     if isinstance(value, (str, os.PathLike)):
         return await path_source(value)
@@ -74,6 +76,8 @@ async def _plain_source(file: BufferedReader | BufferedRandom | FileIO) -> Sourc
 
 
 def _is_buffer(value: object) -> bool:
+    if type(value) is bytes:
+        return True
     # What can be read like a file (an mmap) has a position to be respected.
     if isinstance(value, os.PathLike) or hasattr(value, "read"):
         return False

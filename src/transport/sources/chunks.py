@@ -21,6 +21,8 @@ def byte_view(piece: object, owner: str, phase: Phase | None = None) -> memoryvi
     Raises:
         UsageError: it is a str, or anything else that is not bytes; `owner` says whose it was.
     """
+    if type(piece) is bytes:
+        return memoryview(piece) if piece else _NOTHING
     if isinstance(piece, str):
         raise UsageError(
             f"{owner} gave a str; a body is bytes: encode it, or open the file in binary mode",

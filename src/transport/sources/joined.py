@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..body import FileRange
+from ..buffers import Buffer
 from ..errors import UsageError
 from .choose import source_from
 from .source import FileInput, Source, SourceReader
@@ -42,6 +43,16 @@ class JoinedBody:
     def rewindable(self) -> bool:
         """Whether every source can be opened a second time."""
         return all(source.rewindable for source in self._sources)
+
+    def in_memory(self) -> Sequence[Buffer] | None:
+        """The pieces of every source, if all are in memory."""
+        joined: list[Buffer] = []
+        for source in self._sources:
+            pieces = source.in_memory()
+            if pieces is None:
+                return None
+            joined += pieces
+        return joined
 
     async def open(self) -> JoinedReader:
         """Open every source, so that a file that is gone is noticed before anything is sent."""

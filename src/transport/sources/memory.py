@@ -23,9 +23,8 @@ class MemorySource(Source):
         self._views = tuple([view for view in views if view.nbytes])
         self._length = sum([view.nbytes for view in self._views])
 
-    @property
-    def views(self) -> tuple[memoryview, ...]:
-        """The pieces that hold anything, to be sent from another source together with others."""
+    def in_memory(self) -> tuple[memoryview, ...]:
+        """The pieces that hold anything."""
         return self._views
 
     @property

@@ -37,8 +37,7 @@ def _endings(filename: str) -> str:
 
 async def load_type_table() -> None:
     """Let `mimetypes` read the system's tables off the event loop, before guessing does it."""
-    if not mimetypes.inited:
-        await run_to_end(mimetypes.init)
+    await run_to_end(mimetypes.init)
 
 
 def name_of_file_object(file: object) -> str | None:

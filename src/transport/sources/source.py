@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Iterable, Sequence
 from typing import Protocol
 
 from ..body import FileRange
@@ -90,6 +90,10 @@ class Source(ABC):
     @abstractmethod
     def rewindable(self) -> bool:
         """Whether it can be opened a second time, from its start."""
+
+    def in_memory(self) -> Sequence[Buffer] | None:
+        """As `Body.in_memory`."""
+        return None
 
     @abstractmethod
     async def open(self) -> SourceReader:
