@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import trilane
+from tests.cli.readme import uploads
 from tests.peers.proxies import Proxy
 from tests.peers.servers import Endpoints
 from trilane.api.cli.main import main
@@ -50,3 +51,20 @@ def test_the_command_line(
         ports.append(json.loads(capsys.readouterr().out)["profile"]["port"])
 
     assert ports == [tinyproxy.port, receiver.https_port]
+
+
+def test_the_readmes_commands(
+    path: Path,
+    tinyproxy: Proxy,
+    dante: Proxy,
+    receiver: Endpoints,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert receiver.https_port is not None
+    ports = {8443: receiver.https_port, 8888: tinyproxy.port, 1080: dante.port}
+    monkeypatch.chdir(path.parent)
+    path.rename("photo.jpg")
+    found = uploads("Proxies", "", ports)
+    assert len(found) == 2
+    for _, *argv in found:
+        assert main(argv) == 0, argv

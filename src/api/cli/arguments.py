@@ -91,7 +91,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Arguments:
         "upload",
         help="send a file as multipart/form-data and show what happened when",
         epilog="Exit status: 0 a response came, 22 it was 400 or more (with --fail), 1 none came, "
-        "2 wrong usage, 130 interrupted. Honours SSLKEYLOGFILE, QLOGDIR and NO_COLOR.",
+        "2 wrong usage, 130 interrupted. Honours SSLKEYLOGFILE, QLOGDIR, NO_COLOR, HTTPS_PROXY, "
+        "HTTP_PROXY, ALL_PROXY and NO_PROXY.",
     )
     _add_upload(upload)
     demo = commands.add_parser(
