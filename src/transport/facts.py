@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .pins import pin_of
+from .pins import UNREADABLE, pin_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,13 @@ class TlsFacts:
 
     @property
     def pin(self) -> str | None:
-        """The pin that the peer's key fits: `sha256/` and the Base64 of its SPKI's hash."""
-        certificate = self.peer_certificate_der
-        return None if certificate is None else pin_of(certificate)
+        """The pin that the peer's key fits: `sha256/` and the Base64 of its SPKI's hash.
+
+        None without a certificate, and for one that cannot be read (nobody did, without `verify`).
+        """
+        if self.peer_certificate_der is None:
+            return None
+        try:
+            return pin_of(self.peer_certificate_der)
+        except UNREADABLE:
+            return None

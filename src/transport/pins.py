@@ -21,6 +21,9 @@ from .hosts import ascii_host
 Pins = frozenset[tuple[str, str]]
 """Pairs of a host, or `*.` and a domain, and a pin."""
 
+UNREADABLE = (ValueError, x509.InvalidVersion, UnsupportedAlgorithm)
+"""What `pin_of` raises."""
+
 _PIN = re.compile(r"sha256/[A-Za-z0-9+/]{43}=")
 
 
@@ -57,7 +60,7 @@ def pin_problem(pins: Pins, host: str, certificate_der: bytes | None) -> str | N
         return "its key is pinned, and it showed none"
     try:
         found = pin_of(certificate_der)
-    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as exc:
+    except UNREADABLE as exc:
         return f"its key is pinned, and it cannot be read ({exc})"
     return None if found in wanted else f"its key is none of those pinned (it is {found})"
 

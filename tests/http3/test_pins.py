@@ -13,6 +13,7 @@ from tests.net.support import ServerSide
 from tests.peers.certificates import Certificates, Identity
 from trilane.transport.config import TlsOptions
 from trilane.transport.errors import CertificateError, TransportError
+from trilane.transport.facts import TlsFacts
 from trilane.transport.net.memory import memory_pair
 from trilane.transport.net.tls import TlsStream
 from trilane.transport.net.tls_context import tls_setup
@@ -87,6 +88,14 @@ def test_a_certificate_that_cannot_be_read_fits_no_pin() -> None:
     problem = pin_problem(read_pins({"localhost": [OTHER]}), "localhost", b"\x30\x00")
     assert problem is not None
     assert "cannot be read" in problem
+    facts = TlsFacts(
+        version="TLSv1.3",
+        cipher="",
+        alpn=None,
+        session_resumed=False,
+        peer_certificate_der=b"\x30\x00",
+    )
+    assert facts.pin is None
 
 
 @pytest.mark.parametrize("verify", [True, False])
