@@ -54,6 +54,16 @@ async def test_equal_questions_are_asked_once_at_a_time() -> None:
     assert slow.asked == {"one.example": 1}
 
 
+async def test_an_answer_does_not_come_later_for_who_takes_it_up_later() -> None:
+    slow = Slow("192.0.2.1")
+    slow.answer.set()
+    async with anyio.create_task_group() as tasks:
+        names = service(tasks, slow).begin()
+        first = await names.look_up("one.example", 443)  # as QUIC does
+        assert first.end is not None
+        assert await names.look_up("one.example", 443) == first  # as TCP does, after its delay
+
+
 async def test_a_cancelled_waiter_takes_nothing_from_the_others() -> None:
     slow, found = Slow("192.0.2.1"), []
     async with anyio.create_task_group() as tasks:

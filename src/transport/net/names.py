@@ -125,7 +125,7 @@ class DialNames:
         self._service = service
         self._source = service.source
         self._flights = service.flights
-        self._found: dict[str, tuple[str, ...]] = {}
+        self._found: dict[str, Lookup] = {}
         self._hints: dict[tuple[str, int], tuple[str, ...]] = {}
         self._asked: Ns | None = None
         self._hurried = False
@@ -151,8 +151,8 @@ class DialNames:
                     raise _failure(host, watch)
                 if not found:
                     return self._lookup(hints)
-                self._found[host] = tuple(dict.fromkeys(found))
-        return self._lookup(self._found[host])
+                self._found[host] = self._lookup(found)
+        return self._found[host]
 
     async def services(self, origin: Origin, log: DialLog) -> tuple[Service, ...]:
         """What HTTPS records say of an origin; its own addresses are asked for meanwhile.
@@ -179,7 +179,7 @@ class DialNames:
                 # Whoever connects takes them up again.
                 flight.detached = True
         if watch.addresses and watch.done:
-            self._found[host] = tuple(dict.fromkeys(watch.addresses))
+            self._found[host] = self._lookup(watch.addresses)
         for service in found:
             self.hint(service)
         return found
@@ -240,7 +240,9 @@ class DialNames:
             self._asked = time.monotonic_ns()
         return flight
 
-    def _lookup(self, addresses: tuple[str, ...]) -> Lookup:
+    def _lookup(self, found: tuple[str, ...]) -> Lookup:
+        """What was found, just now; who asks again for this connection is told the same."""
+        addresses = tuple(dict.fromkeys(found))
         if self._asked is None:
             return Lookup(addresses)
         return Lookup(addresses, self._asked, time.monotonic_ns())
