@@ -145,6 +145,24 @@ async def test_a_server_that_was_restarted_has_forgotten_the_ticket(
     assert [leg.status for each in profiles for leg in each.legs] == [200, 200, 200]
 
 
+async def test_a_token_proves_the_address_without_a_retry(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    """What NEW_TOKEN brought is sent with the next connection's first packet (RFC 9000 §8.1.3)."""
+    sessions, logs = tmp_path / "sessions", []
+    with anyio.fail_after(60):
+        for server in started(servers.gtlsserver(tmp_path, certificates, ("--validate-addr",))):
+            for _ in range(3):
+                follower = LogFollower(server.server.log)
+                await upload(server, sessions, early_data=False)
+                logs.append(b"\n".join(follower.lines()))
+    assert [b"Sending Retry packet" in log for log in logs] == [True, False, False]
+    assert [b"Verifying token" in log for log in logs] == [False, True, True]
+    # Each once.
+    tokens = [log.partition(b"NEW_TOKEN(0x07) token=")[2].split()[0] for log in logs]
+    assert len(set(tokens)) == 3
+
+
 def _server(
     kind: str, folder: Path, certificates: Certificates, upstream: Endpoints
 ) -> AbstractContextManager[Endpoints]:

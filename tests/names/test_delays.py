@@ -18,7 +18,12 @@ from trilane.transport.config import NameOptions
 from trilane.transport.errors import ResolveError, ResolveReason
 from trilane.transport.message import Origin
 from trilane.transport.net.dial_log import DialLog
-from trilane.transport.net.names import RESOLUTION_DELAY_S, DialNames, NameService
+from trilane.transport.net.names import (
+    RESOLUTION_DELAY_S,
+    DialNames,
+    NameService,
+    ResolverSource,
+)
 from trilane.transport.policy.dns_records import Answer, HttpsRecord, Kind, Question
 
 HOST, PORT = "one.example", 443
@@ -223,3 +228,24 @@ async def test_what_could_not_be_connected_to_is_asked_for_again() -> None:
         dial.forget()
         await names.begin().look_up(HOST, PORT)
     assert server.asked[Question(HOST, Kind.A)] == 2
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_the_systems_answers_hold_for_60_s_and_those_of_a_resolver_not_at_all(
+    *, own: bool
+) -> None:
+    asked: list[float] = []
+
+    class Counting:
+        async def resolve(self, host: str) -> tuple[str, ...]:
+            asked.append(anyio.current_time())
+            return (V4,)
+
+    source = ResolverSource(Counting()) if own else ResolverSource(None)
+    source._resolver = Counting()  # without a thread, which virtual time does not wait for
+    async with anyio.create_task_group() as tasks:
+        names = NameService(tasks, NameOptions(), source)
+        for wait_s in (0.0, 59.9, 0.2):
+            await anyio.sleep(wait_s)
+            await names.begin().look_up(HOST, PORT)
+    assert len(asked) == (3 if own else 2)
