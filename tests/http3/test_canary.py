@@ -15,7 +15,7 @@ from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import QuicConnection, QuicConnectionId, QuicNetworkPath
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
 from aioquic.quic.stream import QuicStream, QuicStreamSender
-from aioquic.tls import Context, Epoch
+from aioquic.tls import Context, Epoch, Group
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509 import Certificate
 
@@ -126,6 +126,15 @@ def test_tls(certificates: Certificates, name: str) -> None:
     machine = make_machine(client_configuration(certificates))
     machine.connect(SERVER, 1.0)
     assert hasattr(machine.quic.tls, name)
+
+
+def test_groups(certificates: Certificates) -> None:
+    machine = make_machine(client_configuration(certificates))
+    machine.connect(SERVER, 1.0)
+
+    assert Group.X448 in Context(is_client=True)._supported_groups
+    assert machine.quic.tls._supported_groups == [Group.SECP256R1, Group.SECP384R1, Group.X25519]
+    assert machine.quic.tls._x448_private_key is None
 
 
 @pytest.mark.parametrize("name", ["cadata", "certificate", "certificate_chain", "private_key"])

@@ -16,7 +16,7 @@ from tests.peers.certificates import Identity
 from tests.peers.chains import Authorities, Issued, Spec, issue, sign_with_sha1, write_identity
 from trilane.transport.config import TlsOptions
 from trilane.transport.errors import CertificateError, TransportError
-from trilane.transport.net.chain import chain_verifier
+from trilane.transport.net.chain import chain_verifier, is_at_hand
 from trilane.transport.net.memory import memory_pair
 from trilane.transport.net.tls import TlsStream
 from trilane.transport.net.tls_context import tls_setup
@@ -211,15 +211,20 @@ def test_a_users_context_says_whether_and_what_to_verify(
 
 def test_no_verification_and_files_that_change(authorities: Authorities, tmp_path: Path) -> None:
     assert chain_verifier(TlsOptions(verify=False)) is None
+    assert is_at_hand(TlsOptions(verify=False))
+    assert not is_at_hand(TlsOptions(verify=ssl.create_default_context()))
     path = tmp_path / "ca.pem"
     path.write_bytes(authorities.root.pem)
     options = TlsOptions(verify=str(path))
+    assert not is_at_hand(options)
     first, again = chain_verifier(options), chain_verifier(options)
     path.write_bytes(Authorities().root.pem + b"\n")
+    assert not is_at_hand(options)
     changed = chain_verifier(options)
     assert first is not None
     assert again is not None
     assert changed is not None
     assert again.store is first.store
+    assert is_at_hand(options)
     assert changed.store is not first.store
     assert changed.problem([_issue(authorities.root).certificate], HOST)

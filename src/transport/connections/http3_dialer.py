@@ -21,7 +21,7 @@ from cryptography.x509 import Certificate
 
 from ..config import EngineOptions, HttpVersion, ProxyServer
 from ..message import Origin
-from ..net.chain import ChainVerifier, chain_verifier
+from ..net.chain import ChainVerifier, chain_verifier, is_at_hand
 from ..net.datagram import Address
 from ..net.datagram_channel import DatagramChannel
 from ..net.dial_log import DialLog
@@ -134,7 +134,11 @@ class QuicDialer:
     ) -> Http3Machine:
         """A machine for one attempt; so much of each datagram on the wire is not QUIC's."""
         room_bytes = self._quic.max_datagram_bytes - overhead_bytes
-        configuration, verifier = await anyio.to_thread.run_sync(self._prepare, origin.host)
+        if self._reads_files():
+            prepared = await anyio.to_thread.run_sync(self._prepare, origin.host)
+        else:
+            prepared = self._prepare(origin.host)
+        configuration, verifier = prepared
         configuration.session_ticket, configuration.token = resumption.ticket, resumption.token
         slot = self._slot(origin)
         return Http3Machine(
@@ -159,6 +163,11 @@ class QuicDialer:
     def _slot(self, origin: Origin) -> SessionSlot:
         key = session_key(origin, self._tls, (HttpVersion.HTTP3.value,))
         return SessionSlot(self._sessions, key)
+
+    def _reads_files(self) -> bool:
+        tls = self._tls
+        files = tls.cert, tls.keylog_path, self._quic.qlog_dir
+        return files != (None, None, None) or not is_at_hand(tls)
 
     def _prepare(self, host: str) -> tuple[QuicConfiguration, ChainVerifier | None]:
         return quic_configuration(self._tls, self._quic, host), chain_verifier(self._tls)

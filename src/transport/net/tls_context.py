@@ -124,18 +124,18 @@ def file_stamp(path: str) -> FileStamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def choose_ciphers(context: ssl.SSLContext, options: TlsOptions) -> None:
+def choose_ciphers(context: ssl.SSLContext, ciphers: str | None) -> None:
     """Set the cipher suites, and what security level goes with them (`@SECLEVEL=2`).
 
     Raises:
         UsageError: OpenSSL knows none of them.
     """
-    if options.ciphers is None:
+    if ciphers is None:
         return
     try:
-        context.set_ciphers(options.ciphers)
+        context.set_ciphers(ciphers)
     except ssl.SSLError as exc:
-        raise UsageError(f"no cipher suite can be selected by {options.ciphers!r}") from exc
+        raise UsageError(f"no cipher suite can be selected by {ciphers!r}") from exc
 
 
 def _setup_of_user(options: TlsOptions, user: ssl.SSLContext, alpn: tuple[str, ...]) -> TlsSetup:
@@ -163,7 +163,7 @@ def _setup_of_user(options: TlsOptions, user: ssl.SSLContext, alpn: tuple[str, .
 def _build(options: TlsOptions, alpn: tuple[str, ...]) -> TlsSetup:
     context = _trusting(options.verify)
     context.minimum_version = _MINIMUM_VERSIONS[options.minimum]
-    choose_ciphers(context, options)
+    choose_ciphers(context, options.ciphers)
     # A subject's common name is no host name any more (RFC 9525 §2), as in browsers and QUIC.
     context.hostname_checks_common_name = False
     context.options |= ssl.OP_NO_RENEGOTIATION

@@ -5,6 +5,8 @@ certificate is for nor at the strength of keys and signatures, and reads the tru
 handshake. Should the hook below ever not be called, aioquic verifies, and is told to trust nobody.
 """
 
+# ruff: noqa: SLF001  -- private names are what this module is for
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ from collections.abc import Callable, Sequence
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
-from aioquic.tls import AlertBadCertificate, Context, SessionTicketHandler
+from aioquic.tls import AlertBadCertificate, Context, Group, SessionTicketHandler
 from cryptography.x509 import Certificate
 
 CertificateCheck = Callable[[Sequence[Certificate]], str | None]
@@ -45,6 +47,11 @@ class CheckedConnection(QuicConnection):
         # Called for the first Initial, and again after Retry and Version Negotiation.
         super()._initialize(peer_cid)
         self.tls.__class__ = _CheckedTls
+        # A key for each group offered is made before the first datagram leaves. This one takes as
+        # long as a P-384 key, which some servers insist on, and no server insists on it.
+        self.tls._supported_groups = [
+            group for group in self.tls._supported_groups if group is not Group.X448
+        ]
         self.tls.check = self._check  # type: ignore[attr-defined]
 
 
