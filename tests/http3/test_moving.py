@@ -222,9 +222,14 @@ def test_the_way_may_change_while_addresses_stay(make_pair: MakePair) -> None:
 
 def test_an_answer_is_asked_for_even_when_nothing_is_to_be_said(make_pair: MakePair) -> None:
     pair = make_pair(conditions=SLOW)
+    pair.run(lambda: pair.machine.quic._handshake_confirmed)
     pair.run(lambda: pair.machine.recovery().bytes_in_flight == 0)
     pair.machine.path_changed(pair.now_s)
+    changed_s = pair.now_s
     pair.run(lambda: pair.machine.recovery().smoothed_rtt_s is not None)
+    # One round trip later, and not when the idle timeout is near.
+    assert pair.now_s - changed_s < 3 * SLOW.delay_s
+    pair.run(lambda: pair.machine.recovery().bytes_in_flight == 0)
     move(pair)
     pair.run(lambda: pair.machine.recovery().smoothed_rtt_s is not None)
 
