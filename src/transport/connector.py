@@ -33,7 +33,7 @@ from .net.tcp import connect_tcp
 from .net.unix import dial_unix
 from .origins import OriginMemory
 from .policy.routes import Route, route_to
-from .policy.selection import Plan, route
+from .policy.selection import Plan, destinations
 from .policy.services import Endpoint
 from .profile.moments import Attempt, ConnectionFacts, DialRecord
 from .sessions import SessionSlot, SessionStore
@@ -134,7 +134,7 @@ class Connector:
 
     async def _connect(self, aim: _Aim, log: DialLog) -> Connection:
         services = await aim.names.services(aim.origin, log) if self._asks_for_services(aim) else ()
-        way = route(aim.plan, aim.origin, services)
+        way = destinations(aim.plan, aim.origin, services)
         if aim.plan.quic is not None and not way.quic:
             # Whoever waits for this connection is to know that it will be no HTTP/3.
             self._memory.quic_not_offered(aim.origin)

@@ -7,7 +7,7 @@ import pytest
 from trilane.transport.config import HttpVersion, Preference
 from trilane.transport.message import Origin
 from trilane.transport.policy.dns_records import HttpsRecord
-from trilane.transport.policy.selection import OriginKnowledge, choose, route
+from trilane.transport.policy.selection import OriginKnowledge, choose, destinations
 from trilane.transport.policy.services import Service, alias_of, service_name, services
 
 ORIGIN = Origin("https", "one.example", 443)
@@ -75,14 +75,14 @@ def test_where_a_plan_leads(
     quic: list[tuple[str, int]],
     tcp: list[tuple[str, int]],
 ) -> None:
-    way = route(choose(preference, ORIGIN, OriginKnowledge()), ORIGIN, found)
+    way = destinations(choose(preference, ORIGIN, OriginKnowledge()), ORIGIN, found)
     assert [each.address for each in way.quic] == quic
     assert [each.address for each in way.tcp] == tcp
 
 
 def test_an_advertised_alternative_comes_first() -> None:
     plan = choose(BOTH, ORIGIN, OriginKnowledge(alternative=("alt.example", 444)))
-    way = route(plan, ORIGIN, (AWAY,))
+    way = destinations(plan, ORIGIN, (AWAY,))
     assert [each.address for each in way.quic] == [("alt.example", 444), AWAY.address]
 
 

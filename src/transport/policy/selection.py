@@ -114,14 +114,14 @@ def choose(
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Destinations:
     """Where a connection is made to; each list is tried in order."""
 
     quic: tuple[Endpoint, ...]
     tcp: tuple[Endpoint, ...]
 
 
-def route(plan: Plan, origin: Origin, services: Sequence[Service]) -> Route:
+def destinations(plan: Plan, origin: Origin, services: Sequence[Service]) -> Destinations:
     """Where a plan leads with what HTTPS records say of the origin.
 
     A service that speaks h3 counts like an advertised alternative; an advertised one comes first,
@@ -131,7 +131,7 @@ def route(plan: Plan, origin: Origin, services: Sequence[Service]) -> Route:
     """
     own = Endpoint(origin.host, origin.port)
     tcp = [each for each in services if any(map(each.speaks, plan.alpn))] if plan.alpn else []
-    return Route(
+    return Destinations(
         quic=_quic_endpoints(plan, own, services),
         tcp=_distinct(*tcp, own) if plan.alpn else (),
     )
