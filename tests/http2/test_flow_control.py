@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from h2.settings import SettingCodes
 from hyperframe.frame import DataFrame, GoAwayFrame
 
@@ -28,6 +29,24 @@ def test_the_budget_is_the_smaller_window() -> None:
     assert client.machine.send_budget(stream_id) == 1000
     client.receive(client.peer.window_update(stream_id, 100_000))
     assert client.machine.send_budget(stream_id) == 65535
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 5, 13, 20, 26, 1000])
+def test_windows_grow_alike_however_the_updates_arrive(piece_bytes: int) -> None:
+    client = Client({SettingCodes.INITIAL_WINDOW_SIZE: 1000})
+    stream_id = client.begin()
+    peer = client.peer
+    frames = [
+        *(peer.window_update(stream_id, 10), peer.window_update(0, 7), peer.ping(bytes(8))),
+        *(peer.window_update(stream_id, 5), peer.window_update(stream_id + 2**31, 1)),
+    ]
+    data = b"".join(frames)
+    for start in range(0, len(data), piece_bytes):
+        client.receive(data[start : start + piece_bytes])
+    assert client.machine.send_budget(stream_id) == 1016
+    assert client.machine.range_budget(stream_id) == 1016
+    client.receive(peer.window_update(stream_id, 100_000))
+    assert client.machine.send_budget(stream_id) == 65542
 
 
 def test_a_window_made_negative_by_settings_waits_until_it_is_positive_again() -> None:

@@ -269,6 +269,9 @@ class _OwingSetup(ServerSide):
                 outgoing.write(b"a" * 27)
                 return data
 
+            def pending(self) -> int:
+                return 0
+
             def write(self, data: memoryview) -> int:
                 return outgoing.write(data)
 
@@ -284,8 +287,8 @@ async def test_answers_leave_at_once_or_with_the_next_send(certificates: Certifi
     ours, peer = memory_pair(to_server=Link(buffer_bytes=30))
     stream = TlsStream(ours, setup, "localhost")
     await peer.send(b"xyz")
-    assert await stream.receive() == b"x"
-    assert await stream.receive() == b"y"  # only 3 bytes of this answer fit
+    assert await stream.receive(1) == b"x"
+    assert await stream.receive(1) == b"y"  # only 3 bytes of this answer fit
     assert ours.wire.sent_bytes == 30
     received = b""
     async with anyio.create_task_group() as tasks:
@@ -293,6 +296,31 @@ async def test_answers_leave_at_once_or_with_the_next_send(certificates: Certifi
         while len(received) < 58:
             received += await peer.receive()
     assert received == b"a" * 54 + b"data"
+
+
+async def test_records_that_arrived_together_are_received_together(
+    certificates: Certificates,
+) -> None:
+    async with over_loopback(certificates) as (near, far):
+        for _ in range(3):
+            await far.send(b"record")
+        assert await near.receive(10) == b"recordreco"
+        assert await near.receive() == b"rdrecord"
+        await far.send(b"last")
+        far.close()
+        assert await near.receive() == b"last"
+        assert await near.receive() == b""
+        assert await near.receive() == b""
+
+
+async def test_what_came_before_a_broken_record_is_received(certificates: Certificates) -> None:
+    async with over_loopback(certificates) as (near, far):
+        await far.send(b"good")
+        socket_below(far).send(b"\x17\x03\x03\x00\x20" + bytes(32))
+        assert await near.receive() == b"good"
+        for _ in range(2):
+            with pytest.raises(ConnectionLost):
+                await near.receive()
 
 
 async def test_a_peer_that_demands_without_reading_is_given_up(certificates: Certificates) -> None:

@@ -22,6 +22,8 @@ SHORT_RANGE_BYTES = 32 * 1024
 #: them (RFC 9113 §4.2), it still fits one write (`LONGEST_FILL_BYTES`). Windows are powers of two:
 #: were it only a little less, each window would end in a turn of a few bytes.
 LONGEST_TURN_BYTES = 256 * 1024
+#: Bytes looked for in the page cache at a time.
+_RESIDENT_BYTES = 1024 * 1024
 
 
 def is_bulk(exchange: Exchange) -> bool:
@@ -39,6 +41,7 @@ class RangeFeed:
         """Where in the file the next turn begins."""
         self.left = 0
         """Bytes of the current range that are not written yet."""
+        self._resident_to = 0
         self._contents: list[FileContent] = []
         self._current: FileContent | None = None
 
@@ -62,14 +65,18 @@ class RangeFeed:
             self._current = FileContent(found)
             self._contents.append(self._current)
         self.offset, self.left = found.offset, found.length
+        self._resident_to = 0
 
     async def make_resident(self, count: int) -> None:
-        """Have what comes next in the page cache.
+        """Have what comes next in the page cache, and as a rule more of it.
 
         Raises:
             SourceError: the file cannot be read.
         """
-        await self._content.make_resident(self.offset, count)
+        if self.offset + count > self._resident_to:
+            length = min(max(count, _RESIDENT_BYTES), self.left)
+            await self._content.make_resident(self.offset, length)
+            self._resident_to = self.offset + length
 
     def fill(self, room: PlaintextRoom, headers: list[tuple[bytes, int]]) -> None:
         """Lay frames out in the room, reading the file between their headers.

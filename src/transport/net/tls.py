@@ -69,6 +69,10 @@ class TlsStream:
         self._bulk: tuple[RecordTranslator, RecordRoom] | None = None
         """What seals all that is sent, once `begin_bulk` has taken that over from OpenSSL."""
         self._flushing = False
+        self._drained = False
+        """Nothing can be decrypted before more arrives; asking OpenSSL costs an exception."""
+        self._failure: ConnectionLost | None = None
+        """What came of decrypting after what was handed out last."""
         self._closed = False
         self.broken = False
         """A send failed or was cancelled: nothing more can be sent."""
@@ -188,7 +192,7 @@ class TlsStream:
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Return at least one byte of plaintext, or `b""` at end; see `ByteStream.receive`."""
         self._check_open()
-        while (data := self._decrypt(max_bytes)) is None:
+        while (data := self._decrypt_all(max_bytes)) is None:
             self._feed(await self._inner.receive())
             self._check_open()
         return data
@@ -308,20 +312,41 @@ class TlsStream:
         sealed = translator.seal(room, byte_count)
         self._unsent = b"".join((*before, sealed)) if any(before) else sealed
 
+    def _decrypt_all(self, max_bytes: int) -> bytes | None:
+        """`_decrypt` of all records that are there: a peer that says much at once uses many."""
+        if self._failure is not None:
+            raise self._failure
+        data = self._decrypt(max_bytes)
+        if not data or self._drained:
+            return data
+        records, left = [data], max_bytes - len(data)
+        try:
+            while left and (data := self._decrypt(left)):
+                records.append(data)
+                left -= len(data)
+        except ConnectionLost as error:
+            self._failure = error
+        return b"".join(records)
+
     def _decrypt(self, max_bytes: int) -> bytes | None:
-        """Plaintext of what has arrived; `b""` at the end, None when more must arrive."""
+        """Plaintext of one record; `b""` at the end, None when more must arrive."""
         if self.truncated:
             return b""
+        if self._drained:
+            return None
         try:
             data: bytes | None = self._ssl.read(max_bytes)
         except ssl.SSLWantReadError:
             data = None
+            self._drained = True
         except ssl.SSLError as exc:
             self._flush_nowait()  # our alert
             self.broken = True
             raise self._lost(tls_reason(exc)) from exc
         else:
             self.read_ns = self._inner.read_ns
+            # At the end it is asked again, and says so again.
+            self._drained = bool(data) and not (self._incoming.pending or self._ssl.pending())
         if self._outgoing.pending:
             self._flush_nowait()
             self._check_debt()
@@ -334,6 +359,7 @@ class TlsStream:
                     return
 
     def _feed(self, data: bytes) -> None:
+        self._drained = False
         if data:
             self._incoming.write(data)
         else:

@@ -45,6 +45,14 @@ class FloodGuard:
         entries = frame.payload_bytes // _SETTING_BYTES if frame.kind == FrameType.SETTINGS else 0
         self._take(1 + entries)
 
+    def charge_one(self) -> None:
+        """Pay for a frame that is not SETTINGS.
+
+        Raises:
+            Violation: the purse is empty.
+        """
+        self._take(1)
+
     def charge_empty_data(self) -> None:
         """Pay for a DATA frame without data that ends nothing.
 

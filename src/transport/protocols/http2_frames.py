@@ -26,8 +26,13 @@ _TYPE_OFFSET = 3
 _FLAG_ACK = 0x1
 _FLAG_END_STREAM = 0x1
 _FLAG_END_HEADERS = 0x4
+_STREAM_ID_OFFSET = 5
 _GOAWAY_FIXED_BYTES = 8
 _INCREMENT_BYTES = 4
+WINDOW_UPDATE_BYTES = HEADER_BYTES + _INCREMENT_BYTES
+#: Length and type.
+_WINDOW_UPDATE = b"\0\0\x04\x08"
+_WINDOW_UPDATE_REST = struct.Struct(">LL")
 
 
 class FrameType(IntEnum):
@@ -125,6 +130,11 @@ class FrameCutter:
     def inside_frame(self) -> bool:
         """Whether the last bytes are the beginning of a frame or of a field block."""
         return bool(self._data) or self._block_stream is not None
+
+    @property
+    def between_frames(self) -> bool:
+        """Whether any frame may come next, and nothing of it has."""
+        return not (self._data or self._first or self._block_stream is not None)
 
     @property
     def block_bytes(self) -> int:
@@ -237,6 +247,14 @@ def window_increment(frame: Frame) -> int:
         return 0
     increment: int = struct.unpack_from(">L", frame.raw, HEADER_BYTES)[0]
     return increment & 0x7FFFFFFF
+
+
+def window_update_at(data: bytes, start: int) -> tuple[int, int] | None:
+    """Stream id and increment of the whole WINDOW_UPDATE frame at a place, if there is one."""
+    if not data.startswith(_WINDOW_UPDATE, start) or len(data) < start + WINDOW_UPDATE_BYTES:
+        return None
+    stream_id, increment = _WINDOW_UPDATE_REST.unpack_from(data, start + _STREAM_ID_OFFSET)
+    return stream_id & 0x7FFFFFFF, increment & 0x7FFFFFFF
 
 
 def goaway_frame(error_code: int, debug: bytes) -> bytes:

@@ -29,6 +29,7 @@ from .http2_core import Http2Core, StreamRecord
 from .http2_frames import (
     HEADER_BYTES,
     MESSAGE_FRAMES,
+    WINDOW_UPDATE_BYTES,
     Frame,
     FrameCutter,
     FrameType,
@@ -37,6 +38,7 @@ from .http2_frames import (
     head_too_large,
     parse_goaway,
     window_increment,
+    window_update_at,
 )
 
 #: Response heads remembered; with a date in them, a server has a few in each second.
@@ -59,6 +61,8 @@ class Http2Receiver:
     def receive(self, data: bytes) -> None:
         """Take bytes; a violation ends the connection and is told as an event."""
         try:
+            if self._cutter.between_frames:
+                data = data[self._take_credits(data) :]
             for frame in self._cutter.feed(data):
                 self._frame(frame)
         except Violation as violation:
@@ -90,7 +94,9 @@ class Http2Receiver:
         record = core.records.get(frame.stream_id)
         if record is not None and frame.kind in MESSAGE_FRAMES:
             record.received_bytes += len(frame.raw)
-        if frame.kind == FrameType.WINDOW_UPDATE and self._take_credit(frame, record):
+        if frame.kind == FrameType.WINDOW_UPDATE and self._take_credit(
+            frame.stream_id, window_increment(frame)
+        ):
             return
         if record is not None and not record.over and self._take_plain(frame, record):
             return
@@ -146,11 +152,27 @@ class Http2Receiver:
         except MalformedResponse as exc:
             self._refuse(record, str(exc))
 
-    def _take_credit(self, frame: Frame, record: StreamRecord | None) -> bool:
-        """Whether it was an ordinary WINDOW_UPDATE: a big upload gets thousands of them."""
-        if frame.stream_id and (record is None or record.over):
-            return False
-        return h2_private.give_window(self._core.h2, frame.stream_id, window_increment(frame))
+    def _take_credits(self, data: bytes) -> int:
+        """Take the ordinary WINDOW_UPDATE frames at the front; how many bytes those were.
+
+        A big upload gets thousands of them, and hardly anything else.
+        """
+        done = 0
+        while (credit := window_update_at(data, done)) is not None:
+            stream_id, increment = credit
+            if not self._take_credit(stream_id, increment):
+                break
+            self._core.guard.charge_one()
+            done += WINDOW_UPDATE_BYTES
+        return done
+
+    def _take_credit(self, stream_id: int, increment: int) -> bool:
+        """Whether it was an ordinary WINDOW_UPDATE."""
+        if stream_id:
+            record = self._core.records.get(stream_id)
+            if record is None or record.over:
+                return False
+        return h2_private.give_window(self._core.h2, stream_id, increment)
 
     def _feed(self, frame: Frame) -> list[h2_events.Event]:
         try:
