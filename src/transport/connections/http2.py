@@ -31,7 +31,7 @@ from ..protocols.http2 import Http2Machine
 from ..protocols.http2_frames import HEADER_BYTES
 from ..protocols.http2_queue import OutChunk
 from .connection import ConnectionState
-from .http2_body import LONGEST_TURN_BYTES, RangeFeed, is_bulk
+from .http2_body import RangeFeed, is_bulk, turn_of_one
 from .kernel_moments import enter_stamps
 from .multiplexed import TURN_BYTES, MultiplexedConnection
 from .request_stream import RequestStream
@@ -214,13 +214,14 @@ class Http2Connection(MultiplexedConnection):
         """Write a turn of the next file range whose turn it is; False when none may be written."""
         for stream_id in self._ranges:
             stream = self.streams[stream_id]
-            if not stream.sending_over and self.machine.range_budget(stream_id):
+            budget = 0 if stream.sending_over else self.machine.range_budget(stream_id)
+            if budget > 0:
                 break
         else:
             return False
         # From here on the others go first.
         feed = self._ranges[stream_id] = self._ranges.pop(stream_id)
-        turn_bytes = LONGEST_TURN_BYTES if len(self.streams) == 1 else TURN_BYTES
+        turn_bytes = turn_of_one(budget) if len(self.streams) == 1 else TURN_BYTES
         try:
             await self._write_range(stream, feed, min(feed.left, turn_bytes))
         except SourceError as error:

@@ -19,9 +19,11 @@ BULK_BYTES = 128 * 1024
 #: A shorter range is read like bytes from memory: those are joined.
 SHORT_RANGE_BYTES = 32 * 1024
 #: Bytes of one turn: with a frame around each 16 KiB of it, which is as small as a peer may want
-#: them (RFC 9113 §4.2), it still fits one write (`LONGEST_FILL_BYTES`). Windows are powers of two:
-#: were it only a little less, each window would end in a turn of a few bytes.
-LONGEST_TURN_BYTES = 256 * 1024
+#: them (RFC 9113 §4.2), it makes 16 records of 16 KiB.
+TURN_BYTES = 256 * 1024 - 16 * HEADER_BYTES
+#: So much still fits one write (`LONGEST_FILL_BYTES`) with its headers. Windows are powers of two
+#: as a rule, and without this one of 1 MiB would end in a turn of some hundred bytes each time.
+LONGEST_TURN_BYTES = 264 * 1024 - 17 * HEADER_BYTES
 #: Bytes looked for in the page cache at a time.
 _RESIDENT_BYTES = 1024 * 1024
 
@@ -30,6 +32,11 @@ def is_bulk(exchange: Exchange) -> bool:
     """Whether ranges of files may be queued for the body."""
     length = exchange.head.content_length
     return exchange.high_performance and length is not None and length >= BULK_BYTES
+
+
+def turn_of_one(window_bytes: int) -> int:
+    """Bytes to send in one go when nobody else has anything to send."""
+    return window_bytes if window_bytes <= LONGEST_TURN_BYTES else TURN_BYTES
 
 
 class RangeFeed:
