@@ -52,6 +52,15 @@ async def test_tcp_packets_are_marked_and_controlled(listener: socket.socket) ->
         assert name.rstrip(b"\0") == b"reno"
 
 
+async def test_sockets_are_bound_to_their_interface(listener: socket.socket) -> None:
+    address, options = listener.getsockname()[:2], SocketOptions(interface="lo")
+    stream = await connect_tcp(*address, options=options)
+    with closing(stream), closing(DatagramSocket(address, options=options)) as datagrams:
+        for sock in (stream._sock, datagrams._socket):
+            name = sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
+            assert name.rstrip(b"\0") == b"lo"
+
+
 @pytest.mark.parametrize(("host", "family"), FAMILIES)
 async def test_datagrams_arrive_with_their_mark(host: str, family: int) -> None:
     with socket.socket(family, socket.SOCK_DGRAM) as receiver:
