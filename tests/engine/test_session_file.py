@@ -46,6 +46,19 @@ async def test_the_next_process_resumes(certificates: Certificates, tmp_path: Pa
     assert list(tmp_path.iterdir()) == [path]  # noqa: ASYNC240
 
 
+async def test_other_cipher_suites_do_not_get_the_ticket(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    path, tickets = tmp_path / "sessions", dict[bytes, SessionTicket]()
+    other = trilane.QuicOptions(cipher_suites=("TLS_AES_128_GCM_SHA256",))
+    with anyio.fail_after(20):
+        async with serving(lambda: ServerSide(certificates.server, tickets=tickets)) as server:
+            await upload(certificates, server, path)
+            profile = await upload(certificates, server, path, quic=other)
+    assert profile.tls is not None
+    assert (profile.tls.session_resumed, profile.tls.early_data_accepted) == (False, None)
+
+
 async def test_other_pins_do_not_get_the_ticket(certificates: Certificates, tmp_path: Path) -> None:
     path, tickets = tmp_path / "sessions", dict[bytes, SessionTicket]()
     with anyio.fail_after(20):

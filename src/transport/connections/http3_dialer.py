@@ -161,7 +161,8 @@ class QuicDialer:
         return follows and (self._allow is None or is_allowed(preferred[0], self._allow))
 
     def _slot(self, origin: Origin) -> SessionSlot:
-        key = session_key(origin, self._tls, (HttpVersion.HTTP3.value,))
+        alpn, suites = (HttpVersion.HTTP3.value,), self._quic.cipher_suites
+        key = session_key(origin, self._tls, alpn, suites)
         return SessionSlot(self._sessions, key)
 
     def _reads_files(self) -> bool:

@@ -12,11 +12,19 @@ from ..sessions import SessionKey
 from .tls_context import file_stamp, file_stamps
 
 
-def session_key(origin: Origin, options: TlsOptions, alpn: tuple[str, ...]) -> SessionKey:
+def session_key(
+    origin: Origin, options: TlsOptions, alpn: tuple[str, ...], suites: tuple[str, ...] = ()
+) -> SessionKey:
     """The key of sessions with an origin.
 
     It changes with every option that has to do with whom we trust and who we are, with the files
     they name, and with the settings of a user's context.
+
+    Args:
+        origin: whom they are made with.
+        options: what it is verified by.
+        alpn: what it is offered.
+        suites: QUIC's cipher suites; early data goes under that of its ticket.
 
     Raises:
         UsageError: a file is missing.
@@ -33,6 +41,7 @@ def session_key(origin: Origin, options: TlsOptions, alpn: tuple[str, ...]) -> S
         sorted(options.pins),
         file_stamps(options),
         alpn,
+        suites,
     )
     return SessionKey(sha256(json.dumps(parts).encode()).hexdigest(), user)
 
