@@ -9,6 +9,7 @@ from .api.upload_file import uploadFile
 from .api.upload_task import UploadTask
 from .transport.config import (
     DnsOverHttps,
+    DnsServer,
     HttpVersion,
     Limits,
     Preference,
@@ -74,6 +75,7 @@ __all__ = [
     "ConnectionLost",
     "DeadlineExceeded",
     "DnsOverHttps",
+    "DnsServer",
     "EffectiveType",
     "EstimateSource",
     "Headers",

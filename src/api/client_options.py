@@ -68,8 +68,9 @@ class ConnectOptions(SocketInput, total=False):
     by its owner alone; who reads it takes it away, because a ticket is used once."""
     resolver: ResolverInput
     """Who looks names up: None (default) for the operating system, the `https://` URL of a name
-    server (RFC 8484; needs the extra `dns`) or a `DnsOverHttps`, or an object with
-    `async def resolve(self, host)` that returns IP addresses."""
+    server (RFC 8484) or a `DnsOverHttps`, `dns://` and the IP address of one that is asked in clear
+    or a `DnsServer` (these need the extra `dns`), or an object with `async def resolve(self, host)`
+    that returns IP addresses."""
     resolve: ResolveInput
     """Addresses that are not looked up: `{"host:port": ["192.0.2.1", ...]}`, as curl's `--resolve`;
     also `host`, `*:port` and `*`."""

@@ -16,7 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import cast
 
-from ..transport.config import AddressRule, DnsOverHttps, Preference, Timeouts
+from ..transport.config import AddressRule, Preference, Timeouts
 from ..transport.errors import UsageError
 from ..transport.form import FormValue
 from .calls import UploadOptions
@@ -30,7 +30,7 @@ from .client_options import (
 )
 from .delivery import Callbacks
 from .listeners import Listener
-from .name_options import ResolveInput, ResolverInput
+from .name_options import ResolveInput, ResolverInput, asks_over_https
 from .quiet import refuse_coroutines
 
 DEFAULT_TIMEOUT_MS = 60_000
@@ -170,7 +170,7 @@ def _connect_options(given: Mapping[str, object]) -> ConnectOptions:
 def _resolver(given: Mapping[str, object]) -> ResolverInput:
     """`enableHttpDNS` says whether the name server in `resolver` is used; it has no default one."""
     resolver = cast("ResolverInput", given.get("resolver"))
-    over_https = isinstance(resolver, str | DnsOverHttps)
+    over_https = asks_over_https(resolver)
     wanted = given.get("enableHttpDNS", over_https)
     if wanted and not over_https:
         raise UsageError(

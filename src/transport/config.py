@@ -232,12 +232,25 @@ class DnsOverHttps:
     """Which protocols it is asked over; HTTP/2 by default, HTTP/1.1 where it has no other."""
 
 
+@dataclass(frozen=True, slots=True)
+class DnsServer:
+    """A name server that is asked in clear: over UDP, and over TCP for what is too long for it."""
+
+    address: str
+    """Its IP address; IPv6 without brackets."""
+    port: int = 53
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"dns://{host}:{self.port}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameOptions:
     """Where the addresses of names come from."""
 
-    resolver: DnsOverHttps | Resolver | None = None
-    """A name server over HTTPS, or a resolver of the caller's; None: the operating system."""
+    resolver: DnsOverHttps | DnsServer | Resolver | None = None
+    """A name server, over HTTPS or in clear, or a resolver of the caller's; None: the system."""
     static: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Addresses that are known: `host:port`, `host`, `*:port` or `*`, in this order, and IPs."""
 

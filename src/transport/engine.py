@@ -18,7 +18,7 @@ from anyio import to_thread
 
 from .alt_svc_file import load_alternatives, save_alternatives
 from .call import Call, Outcome
-from .config import DnsOverHttps, EngineOptions, HttpVersion, Preference
+from .config import DnsOverHttps, DnsServer, EngineOptions, HttpVersion, Preference
 from .connections.exchange import Exchange, RawResponse
 from .connector import Connector
 from .errors import (
@@ -88,9 +88,13 @@ class Engine:
 
     async def _name_source(self, stack: AsyncExitStack) -> AnswerSource:
         resolver = self._options.names.resolver
-        if not isinstance(resolver, DnsOverHttps):
+        if not isinstance(resolver, DnsOverHttps | DnsServer):
             return ResolverSource(resolver)
         # What asks needs dnspython, which is an extra.
+        if isinstance(resolver, DnsServer):
+            from .net.dns_server import DnsServerSource  # noqa: PLC0415
+
+            return DnsServerSource(resolver, self._options.sockets)
         from .doh_exchange import ask, server_options  # noqa: PLC0415
         from .net.doh import DohSource  # noqa: PLC0415
 

@@ -82,6 +82,10 @@ def test_a_path_object_is_a_path() -> None:
         ({"proxy": "ftp://user:secret@p"}, "proxy: its scheme is none of"),
         ({"proxy": 1}, "proxy must be a str or None"),
         ({"enableHttpDNS": True}, "enableHttpDNS needs a name server"),
+        (
+            {"enableHttpDNS": True, "resolver": "dns://127.0.0.1"},
+            "enableHttpDNS needs a name server",
+        ),
     ],
 )
 def test_wrong_values(changes: dict[str, object], message: str) -> None:

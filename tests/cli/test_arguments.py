@@ -70,6 +70,10 @@ URL = "https://example.com/upload"
             ["--doh-url", "https://dns.test/dns-query"],
             UploadArguments(url=URL, file="a.jpg", resolver="https://dns.test/dns-query"),
         ),
+        (
+            ["--dns-servers", "[::1]:5353"],
+            UploadArguments(url=URL, file="a.jpg", resolver="dns://[::1]:5353"),
+        ),
         (["--timeout", "1500"], UploadArguments(url=URL, file="a.jpg", timeout_s=1.5)),
         (["--timeout", "0"], UploadArguments(url=URL, file="a.jpg", timeout_s=None)),
         (["-n", "3"], UploadArguments(url=URL, file="a.jpg", count=3)),

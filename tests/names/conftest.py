@@ -64,3 +64,9 @@ def doh_front(
 ) -> Iterator[Endpoints]:
     """The same name server, asked over all three protocols."""
     yield from started(caddy_front(server_folder, certificates, doh))
+
+
+@pytest.fixture
+def dns(doh: Endpoints) -> str:
+    """The same name server in clear."""
+    return f"dns://127.0.0.1:{doh.http_port}"

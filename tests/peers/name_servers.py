@@ -24,7 +24,7 @@ NEGATIVE_TTL_S = 7
 def dnsdist(
     folder: Path, certificates: Certificates, records: Sequence[str]
 ) -> Iterator[Endpoints]:
-    """A DoH server for the zone trilane.test.
+    """A DoH server for the zone trilane.test; at its `http_port` it speaks plain DNS.
 
     Args:
         folder: where it keeps its configuration and logs.
@@ -64,7 +64,9 @@ def dnsdist(
             ready=lambda _: tcp_ready(https_port),
         ) as server,
     ):
-        yield Endpoints("dnsdist", server, certificates.ca, https_port=https_port)
+        yield Endpoints(
+            "dnsdist", server, certificates.ca, https_port=https_port, http_port=front_port
+        )
 
 
 def https_record(owner: str, priority: int, target: str, parameters: dict[int, bytes]) -> str:

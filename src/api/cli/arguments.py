@@ -216,7 +216,13 @@ def _add_names(parser: argparse.ArgumentParser) -> None:
         type=_resolved,
         help="the addresses of a host, instead of looking them up; '*' for any host",
     )
-    parser.add_argument("--doh-url", metavar="URL", help="look names up over HTTPS at this server")
+    server = parser.add_mutually_exclusive_group()
+    server.add_argument("--doh-url", metavar="URL", help="look names up over HTTPS at this server")
+    server.add_argument(
+        "--dns-servers",
+        metavar="ADDRESS[:PORT]",
+        help="look names up at this one server, not at the system's",
+    )
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -259,7 +265,7 @@ def _upload_arguments(
         proxy=given.proxy,
         no_proxy=given.noproxy,
         resolve=tuple(given.resolve),
-        resolver=given.doh_url,
+        resolver=given.doh_url or (given.dns_servers and f"dns://{given.dns_servers}"),
         timeout_s=given.timeout or None,
         count=given.count,
         json=given.json,

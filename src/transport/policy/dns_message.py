@@ -36,6 +36,9 @@ MAX_CHAIN = 8
 MAX_RECORDS = 32
 #: RFC 8467 §4.1: queries are padded to a multiple of this, so that their length tells little.
 _PADDING_BYTES = 128
+#: RFC 1035 §4.1.1: the header, and two flags of its third byte.
+_HEADER_BYTES = 12
+_RESPONSE, _TRUNCATED = 0x80, 0x02
 
 _TYPES = {
     Kind.A: dns.rdatatype.A,
@@ -54,22 +57,47 @@ _KNOWN_KEYS = frozenset(
 R = TypeVar("R", bound=dns.rdata.Rdata)
 
 
-def query_message(question: Question) -> bytes:
-    """The question as a DNS message; its id is 0, so that equal ones are equal (RFC 8484 §4.1).
+def query_message(question: Question, number: int | None = None) -> bytes:
+    """The question as a DNS message.
+
+    Args:
+        question: what to ask.
+        number: the message's id, in clear; None over HTTPS, where it is 0, so that equal messages
+            are equal (RFC 8484 §4.1), and where padding hides their length.
 
     Raises:
         ResolveError: no such name can be asked for.
     """
-    query = dns.message.make_query(
-        _name(question), _TYPES[question.kind], use_edns=0, id=0, pad=_PADDING_BYTES
-    )
+    kind, pad = _TYPES[question.kind], _PADDING_BYTES if number is None else 0
+    query = dns.message.make_query(_name(question), kind, use_edns=0, id=number or 0, pad=pad)
     return query.to_wire()
 
 
-def read_answer(question: Question, message: bytes) -> Answer:
+def is_reply(query: bytes, message: bytes) -> bool:
+    """Whether a message that came over UDP answers a query, and is no guess (RFC 5452 §9)."""
+    asked = slice(_HEADER_BYTES, query.index(0, _HEADER_BYTES) + 5)
+    return (
+        len(message) >= _HEADER_BYTES
+        and message[:2] == query[:2]
+        and bool(message[2] & _RESPONSE)
+        and message[asked].lower() == query[asked].lower()
+    )
+
+
+def is_truncated(message: bytes) -> bool:
+    """Whether a reply says that it is not all there is (RFC 1035 §4.1.1, TC)."""
+    return bool(message[2] & _TRUNCATED)
+
+
+def read_answer(question: Question, message: bytes, number: int = 0) -> Answer:
     """What a message says about a question.
 
     A name that does not exist, or has no such record, is an answer with a `reason`.
+
+    Args:
+        question: what was asked.
+        message: what came.
+        number: the id of the message that asked.
 
     Raises:
         ResolveError: it is no answer to this question, or the server says that it failed.
@@ -78,7 +106,7 @@ def read_answer(question: Question, message: bytes) -> Answer:
         parsed = dns.message.from_wire(message)
     except Exception as exc:
         raise _bad(question, f"it cannot be read ({type(exc).__name__})") from exc
-    _check_header(question, parsed)
+    _check_header(question, parsed, number)
     rcode = parsed.rcode()
     if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         said = dns.rcode.to_text(rcode)
@@ -93,14 +121,15 @@ def read_answer(question: Question, message: bytes) -> Answer:
     return _answer(question, found, min(ttl_s, found.ttl))
 
 
-def _check_header(question: Question, parsed: dns.message.Message) -> None:
-    if not parsed.flags & dns.flags.QR or parsed.opcode() != dns.opcode.QUERY or parsed.id != 0:
+def _check_header(question: Question, parsed: dns.message.Message, number: int) -> None:
+    is_answer = parsed.flags & dns.flags.QR and parsed.opcode() == dns.opcode.QUERY
+    if not is_answer or parsed.id != number:
         raise _bad(question, "it is not an answer to a query of ours")
     asked = [(each.name, each.rdtype, each.rdclass) for each in parsed.question]
     if asked != [(_name(question), _TYPES[question.kind], dns.rdataclass.IN)]:
         raise _bad(question, "it answers another question")
     if parsed.flags & dns.flags.TC:
-        # RFC 8484 §6: a whole message fits; there is no other transport to ask over again.
+        # RFC 8484 §6: over HTTPS, a whole message fits; over UDP, TCP has been asked by now.
         raise _bad(question, "it is truncated")
 
 
