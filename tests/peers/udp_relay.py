@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 
 from tests.peers.scripted import Peer, scripted_server
 
+LOOPBACK = b"\x01\x7f\0\0\x01"
+
 _DATAGRAM_BYTES = 65_535
 _BUFFER_BYTES = 4 * 1024 * 1024
 _NO_AUTHENTICATION = b"\x05\x00"
@@ -19,13 +21,14 @@ _GREETING_BYTES, _REQUEST_BYTES = 3, 10
 class UdpRelay:
     """Relays between one client and one target."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, bound: bytes) -> None:
         self.proxy_port = 0
         """Where to ask for an association."""
         self.sizes: list[int] = []
         """Of the datagrams that the client sent, headers included."""
         self.end = threading.Event()
         """Set to end the association."""
+        self._bound = bound
         self._target = ("127.0.0.1", target_port)
         self._inside, self._outside = _bound(), _bound()
         self._client: tuple[str, int] | None = None
@@ -37,7 +40,7 @@ class UdpRelay:
         peer.send(_NO_AUTHENTICATION)
         peer.read_body(_REQUEST_BYTES)
         port = self._inside.getsockname()[1]
-        peer.send(b"\x05\x00\x00\x01\x7f\x00\x00\x01" + port.to_bytes(2, "big"))
+        peer.send(b"\x05\x00\x00" + self._bound + port.to_bytes(2, "big"))
         self.end.wait(30)
 
     def run(self) -> None:
@@ -71,9 +74,14 @@ class UdpRelay:
 
 
 @contextmanager
-def udp_relay(target_port: int) -> Iterator[UdpRelay]:
-    """Relay to a port of this host until the block ends."""
-    relay = UdpRelay(target_port)
+def udp_relay(target_port: int, bound: bytes = LOOPBACK) -> Iterator[UdpRelay]:
+    """Relay to a port of this host until the block ends.
+
+    Args:
+        target_port: the port.
+        bound: where the relay says that it is, with the type of the address before it.
+    """
+    relay = UdpRelay(target_port, bound)
     thread = threading.Thread(target=relay.run)
     thread.start()
     try:

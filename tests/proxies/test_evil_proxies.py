@@ -238,6 +238,34 @@ async def test_a_literal_is_told_as_it_is_also_by_a_host_that_has_ipv6_only(
     assert told == b"\x05\x01\x00\x01\xc0\x00\x02\x01\x01\xbb"
 
 
+@pytest.mark.parametrize(
+    ("bound", "message"),
+    [
+        (b"\x01\x7f\0\0\1\0\0", "relays UDP at port 0"),
+        (b"\x03\x00\0\0", "relays UDP at port 0"),
+        (b"\x03\x01.\0\1", "relays UDP at a name without address"),
+        (b"\x03\x05a\0\r\nb\0\1", "relays UDP at a name without address"),
+        (b"\x03\x04\xc3\xa9\xc3\xa9\0\1", "relays UDP at a name without address"),
+        (b"\x03\x46" + b"a" * 70 + b"\0\1", "relays UDP at a name without address"),
+        (b"\x03\xff" + b"a" * 255 + b"\0\1", "a malformed message"),
+        (b"\x03\x02\xff\xff\0\1", "a malformed message"),
+    ],
+)
+async def test_a_relay_that_is_nowhere(bound: bytes, message: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_body(GREETING_BYTES)
+        peer.send(METHODS)
+        peer.read_body(10)
+        peer.send(b"\x05\0\0" + bound)
+        peer.drain()
+
+    with scripted_server(script) as server:
+        error = await failure("socks5h", server.port, protocol="h3")
+
+    assert isinstance(error, trilane.ProxyError)
+    assert message in str(error)
+
+
 async def test_a_relay_ends_with_its_control_connection() -> None:
     """The datagrams go nowhere; that the association is over is what ends the attempt."""
 

@@ -16,7 +16,7 @@ import pytest
 import trilane
 from tests.peers.leaks import no_leaked_descriptors
 from tests.peers.servers import Endpoints
-from tests.peers.udp_relay import udp_relay
+from tests.peers.udp_relay import LOOPBACK, udp_relay
 from trilane.transport.config import SocketOptions
 from trilane.transport.connections.socks_relay import SocksRelay
 from trilane.transport.errors import ConnectionLost
@@ -223,6 +223,30 @@ async def test_no_datagram_is_larger_than_wanted(
     assert max(relay.sizes) == 1400
     # The first ones have QUIC's least size (RFC 9000 §14.1) inside.
     assert relay.sizes[0] == 1200 + header_bytes
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        LOOPBACK,
+        b"\x01\0\0\0\0",
+        b"\x04" + bytes(16),
+        b"\x03\x09localhost",
+    ],
+    ids=["an address", "the proxy's, IPv4", "the proxy's, IPv6", "a name"],
+)
+async def test_the_relay_is_where_the_proxy_says(receiver: Endpoints, bound: bytes) -> None:
+    """An unspecified address is the proxy's own, as many understand it."""
+    assert receiver.https_port is not None
+    with udp_relay(receiver.https_port, bound) as relay:
+        proxy = f"socks5://127.0.0.1:{relay.proxy_port}"
+        async with trilane.AsyncClient(
+            verify=str(receiver.ca), proxy=proxy, resolve={"localhost": ["127.0.0.1"]}
+        ) as client:
+            response = await client.upload(receiver.url("https"), b"x", protocol="h3")
+    assert response.status_code == 200
+    assert response.profile is not None
+    assert response.profile.peer_ip == "127.0.0.1"
 
 
 async def test_an_upload_notices_the_end_of_its_relay(receiver: Endpoints) -> None:

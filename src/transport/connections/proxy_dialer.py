@@ -110,9 +110,9 @@ class ProxyDialer:
         """Have a SOCKS5 proxy relay datagrams to a target, a name if it is to resolve it.
 
         Raises:
-            ResolveError: the proxy's relay has a name without address, or the target's is too long.
+            ResolveError: the target's name is too long.
             ConnectError: there is no way to the relay.
-            ProxyError: the proxy cannot be reached, or relays nothing.
+            ProxyError: the proxy cannot be reached, relays nothing, or names no place to send to.
         """
         _check_name(target)
         way = log.branch(str(proxy))
@@ -124,7 +124,7 @@ class ProxyDialer:
                 await _converse(stream, dialogue, proxy, target, way)
             finally:
                 log.adopt_way(way)
-            address = await self._relay_address(dialogue, stream, names, way)
+            address = await _relay_address(proxy, dialogue.bound, stream, names, way)
             return SocksRelay(stream, address, target, way, proxy=str(proxy), options=self._sockets)
         except BaseException:
             stream.close()
@@ -203,16 +203,6 @@ class ProxyDialer:
             log.adopt_way(way)
         return stream
 
-    async def _relay_address(
-        self, dialogue: Socks5Dialogue, control: LayerableStream, names: Names, way: DialLog
-    ) -> Address:
-        """Where to send datagrams: what the proxy says, if it is an address that can be dialled."""
-        host, port = dialogue.bound
-        if host in _UNSPECIFIED or not host:
-            return control.peer[0], port
-        addresses = await resolve_host((host, port), names, way, "socks5")
-        return addresses[0], port
-
 
 def _check_name(target: tuple[str, int]) -> None:
     host, _ = target
@@ -221,6 +211,23 @@ def _check_name(target: tuple[str, int]) -> None:
             f"cannot resolve {host!r}: SOCKS5 carries no name of more than {LONGEST_NAME} bytes",
             reason=ResolveReason.INVALID_NAME,
         )
+
+
+async def _relay_address(
+    proxy: ProxyServer, bound: Address, control: LayerableStream, names: Names, way: DialLog
+) -> Address:
+    """Where to send datagrams: what the proxy says, if it is an address that can be dialled."""
+    host, port = bound
+    if port == 0:
+        raise ProxyError(f"the proxy {proxy} relays UDP at port 0", proxy=str(proxy))
+    if host in _UNSPECIFIED or not host:
+        return control.peer[0], port
+    try:
+        addresses = await resolve_host(bound, names, way, "socks5")
+    except ResolveError as exc:
+        text = f"the proxy {proxy} relays UDP at a name without address: {exc}"
+        raise ProxyError(text, proxy=str(proxy)) from exc
+    return addresses[0], port
 
 
 async def _converse(

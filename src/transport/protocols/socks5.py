@@ -15,6 +15,7 @@ from ..errors import ProxyAuthenticationError, ProxyError
 
 Command = socks5.SOCKS5Command
 _Method = socks5.SOCKS5AuthMethod
+_Type = socks5.SOCKS5AType
 
 #: Whatever the reply's address is, its first octet says how long.
 _REPLY_START_BYTES = 5
@@ -95,9 +96,10 @@ class Socks5Dialogue:
                 return self._ask()
             case socks5.SOCKS5UsernamePasswordReply():
                 raise self._unauthenticated()
-            case socks5.SOCKS5Reply(addr=host, port=port):
+            case socks5.SOCKS5Reply(atype=kind, addr=host, port=port):
                 self._message_bytes = 0
-                self.bound = (host, port)
+                # socksio leaves a name's length before it.
+                self.bound = (host[1:] if kind is _Type.DOMAIN_NAME else host, port)
         return b""
 
     def _say(self, message: object) -> bytes:
