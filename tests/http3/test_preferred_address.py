@@ -20,6 +20,7 @@ from tests.peers.process import free_port
 from tests.peers.receivers import LogFollower, requests_in_gtlsserver_log
 from tests.peers.servers import Endpoints
 from trilane.transport.config import AddressRule, QuicOptions
+from trilane.transport.errors import UsageError
 
 pytestmark = pytest.mark.interop
 
@@ -74,3 +75,19 @@ async def test_a_preferred_address(
     assert exchange.recorder.leg.high_performance
     [request] = requests_in_gtlsserver_log(follower)
     assert hashlib.sha256(request.body).digest() == hashlib.sha256(DATA).digest()
+
+
+async def test_a_rule_that_fails_is_the_callers_error(
+    certificates: Certificates, tmp_path: Path, start_server: Start
+) -> None:
+    def fails_on_others(address: IPv4Address | IPv6Address) -> bool:
+        if str(address) != HOST:
+            raise RuntimeError("a bug")
+        return True
+
+    flag = f"--preferred-ipv4-addr={OTHER_HOST}:{free_port()}"
+    server = start_server(servers.gtlsserver(tmp_path, certificates, (flag,)))
+    dialling = Dialling(certificates, allow=fails_on_others)
+    with anyio.fail_after(PATIENCE_S), pytest.raises(UsageError, match="a bug"):
+        async with dialling.connection(server.url("https")):
+            pass

@@ -10,7 +10,7 @@ sent and the connection handed over; a handshake that fails then fails the reque
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import anyio
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
 
 from ..config import EngineOptions, HttpVersion, ProxyServer
+from ..errors import UsageError
 from ..message import Origin
 from ..net.chain import ChainVerifier, chain_verifier, is_at_hand
 from ..net.datagram import Address
@@ -93,7 +94,7 @@ class QuicDialer:
             CertificateError: the certificate was refused.
             TlsError: the handshake failed otherwise.
             ProtocolUnavailable: the server does not offer h3, or no QUIC version we know.
-            UsageError: the options cannot be used.
+            UsageError: the options cannot be used, or `allow_address` failed.
         """
         resumption = self._slot(origin).take_quic(early_data=early_data)
         attempts = _Handshakes(self, origin, resumption)
@@ -130,7 +131,11 @@ class QuicDialer:
         return lambda target: self._proxies.relay(proxy, target, names=names, log=log)
 
     async def make_machine(
-        self, origin: Origin, resumption: Resumption, overhead_bytes: int
+        self,
+        origin: Origin,
+        resumption: Resumption,
+        overhead_bytes: int,
+        may_follow: Callable[[Address], bool],
     ) -> Http3Machine:
         """A machine for one attempt; so much of each datagram on the wire is not QUIC's."""
         room_bytes = self._quic.max_datagram_bytes - overhead_bytes
@@ -147,11 +152,11 @@ class QuicDialer:
             response_head_bytes=self._limits.response_head_bytes,
             on_ticket=slot.keep_ticket,
             on_token=slot.keep_token,
-            may_follow=self._may_follow,
+            may_follow=may_follow,
             check_certificate=partial(self._problem, verifier, origin.host),
         )
 
-    def _may_follow(self, preferred: Address) -> bool:
+    def may_follow(self, preferred: Address) -> bool:
         """Whether to go to the address a server prefers; the same rule holds for it as for others.
 
         Raises:
@@ -188,11 +193,15 @@ class _Handshakes:
         self._dialer = dialer
         self._origin = origin
         self._resumption = resumption
+        self._failure: UsageError | None = None
+        """Of the rule that was asked about an address a server prefers."""
 
     async def shake_hands(self, channel: DatagramChannel) -> Shaken[QuicLink]:
         """Make a connection over a channel; see `net.dial_quic.Handshake`."""
         resumption, self._resumption = self._resumption, Resumption()
-        machine = await self._dialer.make_machine(self._origin, resumption, channel.overhead_bytes)
+        machine = await self._dialer.make_machine(
+            self._origin, resumption, channel.overhead_bytes, self._may_follow
+        )
         link = QuicLink(machine, channel)
         machine.connect(channel.peer, now_s())
         try:
@@ -206,7 +215,21 @@ class _Handshakes:
         if machine.close_cause is not None:
             _discard(link)
             raise handshake_error(machine.close_cause, self._origin.host, channel.peer)
+        if self._failure is not None:
+            _discard(link)
+            raise self._failure
         return Shaken(link, started, ended)
+
+    def _may_follow(self, preferred: Address) -> bool:
+        """A rule that fails is no fault of aioquic's, within which it is asked.
+
+        Where the handshake goes on behind early data, the connection stays where it is.
+        """
+        try:
+            return self._dialer.may_follow(preferred)
+        except UsageError as exc:
+            self._failure = exc
+            return False
 
 
 async def _complete(link: QuicLink) -> Ns:
