@@ -8,9 +8,11 @@ import anyio
 import pytest
 from anyio.abc import TaskGroup
 
-from trilane.transport.config import NameOptions
+from trilane.transport.config import DnsServer, NameOptions, SocketOptions
 from trilane.transport.errors import ResolveError, ResolveReason
+from trilane.transport.net.dns_server import DnsServerSource
 from trilane.transport.net.doh import DohReply, DohSource
+from trilane.transport.net.flights import AnswerSource
 from trilane.transport.net.names import NameService, ResolverSource
 
 
@@ -143,9 +145,12 @@ async def test_static_addresses_are_the_most_special_ones() -> None:
             assert (lookup.addresses, lookup.start) == (addresses, None)
 
 
-async def test_localhost_is_no_business_of_a_name_server() -> None:
+@pytest.mark.parametrize("in_clear", [False, True])
+async def test_localhost_is_no_business_of_a_name_server(in_clear: bool) -> None:
     static = (("here.localhost", ("192.0.2.1",)),)
-    source = DohSource("https://dns.example", _never)
+    source: AnswerSource = DohSource("https://dns.example", _never)
+    if in_clear:
+        source = DnsServerSource(DnsServer("192.0.2.53"), SocketOptions())
     async with anyio.create_task_group() as tasks:
         names = NameService(tasks, NameOptions(static=static), source)
         for host, addresses in (

@@ -6,6 +6,7 @@ import secrets
 import socket
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from ..config import DnsServer, SocketOptions
 from ..errors import ConnectError, ConnectionLost, ResolveError, ResolveReason
@@ -101,6 +102,7 @@ async def _reply(sock: socket.socket, query: bytes) -> bytes:
             continue
         if is_reply(query, message):
             return message
+        await checkpoint()  # guesses may come without end
 
 
 async def _exactly(stream: ByteStream, count: int) -> bytes:

@@ -25,7 +25,7 @@ class AnswerSource(Protocol):
 
     @property
     def offers_services(self) -> bool:
-        """Whether it can be asked for HTTPS records."""
+        """Whether it can be asked for HTTPS records, for it is a name server."""
         ...
 
     @property

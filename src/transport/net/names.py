@@ -94,7 +94,8 @@ class NameService:
         for key in (f"{name}:{port}", name, f"*:{port}", "*"):
             if key in self._static:
                 return self._static[key]
-        if self.source.over_https and (name == "localhost" or name.endswith(".localhost")):
+        is_server = self.source.offers_services
+        if is_server and (name == "localhost" or name.endswith(".localhost")):
             # RFC 6761 §6.3: no name server has anything to say about it.
             return _LOOPBACK
         return ()
