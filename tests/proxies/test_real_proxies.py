@@ -173,10 +173,11 @@ async def test_forwarding_adds_the_origin_and_the_password_to_the_bytes(
     assert sent[1] - sent[0] == more
 
 
+@pytest.mark.parametrize("kind", ["http", "http-squid"])
 async def test_a_forwarding_proxys_connection_serves_several_origins(
-    tinyproxy: Proxy, receiver: Endpoints, trust: str, upstream: Endpoints
+    kind: str, proxy: Proxy, receiver: Endpoints, upstream: Endpoints
 ) -> None:
-    async with trilane.AsyncClient(proxy=tinyproxy.url("http")) as client:
+    async with trilane.AsyncClient(proxy=KINDS[kind].url(proxy)) as client:
         first = await client.upload(receiver.url("http"), b"1", filename="a")
         other = await client.upload(upstream.url("http"), b"2", filename="a")
 
@@ -185,6 +186,7 @@ async def test_a_forwarding_proxys_connection_serves_several_origins(
     assert other.profile is not None
     # tinyproxy may close after each; if it keeps the connection, it is used.
     reused = other.profile.socket_reused
+    assert reused or kind == "http"
     assert (other.profile.connection_id == first.profile.connection_id) is reused
 
 

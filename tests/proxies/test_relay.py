@@ -178,6 +178,37 @@ async def test_a_train_has_a_header_before_each_datagram(
     assert 0 < relay.write_started_ns <= relay.write_ended_ns
 
 
+async def test_a_train_that_outgrows_one_call_takes_two(proxy: socket.socket) -> None:
+    made = associate(proxy, ("a" * 200 + ".example", 443))
+    plain = [bytes((number,)) * 1000 for number in range(64)]
+    data = memoryview(b"".join(plain))
+    await made.relay.send_train(Train(data, 1000, len(plain), made.relay.peer))
+    received = [proxy.recv(2000) for _ in plain]
+    assert [each[made.relay.overhead_bytes :] for each in received] == plain
+    made.relay.close()
+    made.control.close()
+
+
+async def test_what_the_socket_does_not_take_is_told_without_headers(
+    association: Association, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = association.relay
+    packets = [Packet(bytes((number,)), relay.peer) for number in range(3)]
+    monkeypatch.setattr(relay._socket, "send_nowait", lambda wrapped: wrapped[1:])
+    assert relay.send_nowait(packets) == packets[1:]
+    monkeypatch.setattr(relay._socket, "send_nowait", lambda _: ())
+    assert relay.send_nowait(packets) == []
+
+
+async def test_the_way_to_every_address_is_that_to_the_relay(
+    association: Association, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Address] = []
+    monkeypatch.setattr(association.relay._socket, "find_source", asked.append)
+    association.relay.find_source(TARGET)
+    assert asked == [association.relay.peer]
+
+
 async def test_the_header_is_taken_off_the_mtu(
     association: Association, monkeypatch: pytest.MonkeyPatch
 ) -> None:
