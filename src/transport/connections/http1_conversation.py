@@ -182,7 +182,7 @@ class Conversation:
 
     async def _receive(self) -> None:
         while not self._over:
-            self._poll_s = next_poll_s(self._poll_s) if self._writer.poll_acked() else None
+            self._poll_s = next_poll_s(self._poll_s) if self._writer.awaits_ack else None
             try:
                 data = await self._wait()
             except ConnectionLost as error:
@@ -192,6 +192,7 @@ class Conversation:
                     self._take(data)
             if not self._over:
                 self._check_time()
+                self._writer.poll_acked()
         self._writer.poll_acked()
 
     @property
@@ -203,9 +204,9 @@ class Conversation:
     async def _wait(self) -> bytes | None:
         """Wait for bytes of the response; None when it is time to look at something else."""
         look_at_s = self._next_look_s()
-        if look_at_s == inf and not self._concurrently:
+        if not self._concurrently:
             # Nobody but who closes the stream has a reason to interrupt, and that wakes it.
-            return await self._stream.receive()
+            return await self._stream.receive_until(look_at_s)
         data: bytes | None = None
         with anyio.CancelScope(deadline=look_at_s) as self._receiving:
             # What came before the request is no answer to it; after the response, nothing is.

@@ -115,12 +115,17 @@ class RequestWriter:
             recorder = self._request.exchange.recorder
             enter_stamps(recorder, self._stream.stamps, self._span)
 
-    def poll_acked(self) -> bool:
-        """Look how much is acknowledged; True while it is worth looking again."""
+    @property
+    def awaits_ack(self) -> bool:
+        """Whether all was written, and it is worth looking whether it is acknowledged."""
+        request = self._request
+        return self._tracks_acks and request.end_flushed and not request.ledger.finished
+
+    def poll_acked(self) -> None:
+        """Look how much is acknowledged."""
         ledger = self._request.ledger
         if self._look():
             self._request.acked(ledger.acked_body_bytes, ledger.finished)
-        return self._tracks_acks and self._request.end_flushed and not ledger.finished
 
     def moved_at_s(self, now_s: float) -> float:
         """When a write in progress was last seen to move; now, when nothing waits for the peer.
@@ -233,7 +238,7 @@ class RequestWriter:
         ledger = self._request.ledger
         if self._tracks_acks:
             ledger.wrote(stream.wire.sent_bytes, body_sent, end=end)
-        # After the end it is asked before the response is waited for.
+        # After the end it is asked while the response is waited for.
         acked_bytes = ledger.acked_body_bytes if not end and self._look() else None
         times = stream.write_started_ns, stream.write_ended_ns
         self._request.took(body_sent, *times, end=end, acked_bytes=acked_bytes)

@@ -131,6 +131,12 @@ class MemoryStream:
                 await self._incoming.changed.wait()
         return data
 
+    async def receive_until(self, until_s: float) -> bytes | None:
+        """The same up to a time; see `ByteStream.receive_until`."""
+        with anyio.CancelScope(deadline=until_s):
+            return await self.receive()
+        return None
+
     def send_nowait(self, data: Buffer) -> int:
         """Write what fits; see `LayerableStream.send_nowait`."""
         if self._closed or self.broken:

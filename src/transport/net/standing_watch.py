@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from math import inf
 
 import sniffio
 
@@ -32,18 +33,25 @@ class StandingWatch:
         self._loop = loop
         self._read = read
         self._registered = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
 
-    async def wait(self) -> None:
-        """Wait for news, or for `close`. One task at a time."""
+    async def wait(self, until_s: float = inf) -> bool:
+        """Wait for news, or for `close`; False when it is later than `until_s` of the loop's clock.
+
+        One task at a time.
+        """
         if not self._registered:
             self._loop.add_reader(self._fd, self._readable)
             self._registered = True
         self._waiter = waiter = self._loop.create_future()
+        timer = None if until_s == inf else self._loop.call_at(until_s, self._wake, False)
         try:
-            await waiter
+            news: bool = await waiter
         finally:
             self._waiter = None
+            if timer is not None:
+                timer.cancel()
+        return news
 
     def close(self) -> None:
         """Deregister, and wake who waits; idempotent."""
@@ -60,9 +68,9 @@ class StandingWatch:
         elif self._read():
             self._wake()
 
-    def _wake(self) -> None:
+    def _wake(self, news: bool = True) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(news)
 
     def _deregister(self) -> None:
         if self._registered:

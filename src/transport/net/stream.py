@@ -65,6 +65,16 @@ class ByteStream(Protocol):
         """
         ...
 
+    async def receive_until(self, until_s: float) -> bytes | None:
+        """The same up to a time of the event loop's clock; None when nothing has come by then.
+
+        Cheaper than a cancel scope around `receive`, where the event loop allows it.
+
+        Raises:
+            ConnectionLost: the connection broke.
+        """
+        ...
+
     def close(self) -> None:
         """Close at once; idempotent, never blocks, wakes a task waiting in send or receive."""
         ...

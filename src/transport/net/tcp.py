@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import TypeVarTuple
 
 import anyio
@@ -42,6 +43,8 @@ from .transmit_stamps import TransmitStamps, stamp_transmissions
 _TURN_BYTES = 512 * 1024
 #: What a system call counts at least: as much of the turn's time as it really uses up.
 _CALL_BYTES = 8 * 1024
+#: Room for one read.
+_RECEIVE_BYTES = 64 * 1024
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -130,18 +133,15 @@ class TcpStream:
             self.broken = self.broken or not done
         return sent
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:
+    async def receive(self, max_bytes: int = _RECEIVE_BYTES) -> bytes:
         """Return at least one byte, or `b""` at end of file; see `ByteStream.receive`."""
-        self._check_open()
-        if self._receive_credit <= 0:
-            await checkpoint()
-            self._receive_credit = _TURN_BYTES
-        while (data := self.receive_nowait(max_bytes)) is None:
-            self._wanted_bytes = max_bytes
-            await self._wait_readable()
-            self._receive_credit = _TURN_BYTES
-        self._receive_credit -= max(len(data), _CALL_BYTES)
+        while (data := await self._receive(max_bytes, inf)) is None:
+            pass
         return data
+
+    async def receive_until(self, until_s: float) -> bytes | None:
+        """The same up to a time; see `ByteStream.receive_until`."""
+        return await self._receive(_RECEIVE_BYTES, until_s)
 
     def send_nowait(self, data: Buffer) -> int:
         """Give what the operating system takes at once; see `LayerableStream.send_nowait`."""
@@ -259,6 +259,19 @@ class TcpStream:
 
     # --- receiving ----------------------------------------------------------------------------
 
+    async def _receive(self, max_bytes: int, until_s: float) -> bytes | None:
+        self._check_open()
+        if self._receive_credit <= 0:
+            await checkpoint()
+            self._receive_credit = _TURN_BYTES
+        while (data := self.receive_nowait(max_bytes)) is None:
+            self._wanted_bytes = max_bytes
+            if not await self._wait_readable(until_s):
+                return None
+            self._receive_credit = _TURN_BYTES
+        self._receive_credit -= max(len(data), _CALL_BYTES)
+        return data
+
     def _read(self, max_bytes: int) -> bytes | OSError | None:
         """Make the system call; None when nothing has arrived."""
         try:
@@ -279,15 +292,22 @@ class TcpStream:
         self._arrived = self._read(self._wanted_bytes)
         return self._arrived is not None
 
-    async def _wait_readable(self) -> None:
+    async def _wait_readable(self, until_s: float) -> bool:
+        """Wait for something to read; False when it is later than `until_s`."""
         if self._watch is None and self._watchable:
             self._watch = standing_watch(self._sock, self._take_in)
             self._watchable = self._watch is not None
-        if self._watch is None:
-            await self._wait(anyio.wait_readable)
-        else:
-            await self._watch.wait()
+        if self._watch is not None:
+            in_time = await self._watch.wait(until_s)
             self._check_open()
+            return in_time
+        if until_s == inf:
+            await self._wait(anyio.wait_readable)
+            return True
+        with anyio.CancelScope(deadline=until_s):
+            await self._wait(anyio.wait_readable)
+            return True
+        return False
 
     # --- waiting, closing, failing ------------------------------------------------------------
 

@@ -197,6 +197,17 @@ class TlsStream:
             self._check_open()
         return data
 
+    async def receive_until(self, until_s: float) -> bytes | None:
+        """The same up to a time; see `ByteStream.receive_until`."""
+        self._check_open()
+        while (data := self._decrypt(65536)) is None:
+            encrypted = await self._inner.receive_until(until_s)
+            if encrypted is None:
+                return None
+            self._feed(encrypted)
+            self._check_open()
+        return data
+
     def send_nowait(self, data: Buffer) -> int:
         """Encrypt it all; what the network does not take now leaves with the next write."""
         self._check_sendable()
