@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from ssl import SSLContext
 from typing import Literal, get_args
@@ -141,15 +141,14 @@ def default_preference(given: ConnectOptions) -> Preference:
     return Preference(http2=given.get("http2", True), http3=given.get("http3", False))
 
 
-def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
+def refuse_unknown(given: Iterable[str], known: frozenset[str]) -> None:
     """Refuse keywords that have no meaning, as Python does for named parameters.
 
     Raises:
         TypeError: there is one.
     """
-    unknown = set(given) - set(known)
-    if unknown:
-        raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
+    if not known.issuperset(given):
+        raise TypeError(f"unexpected keyword argument {min(set(given) - known)!r}")
 
 
 def tls_options(given: ConnectOptions, *, trust_env: bool) -> TlsOptions:
@@ -210,7 +209,8 @@ def address_rule(rule: AddressRule | None) -> AddressRule | None:
     return rule
 
 
-_EXACTLY = {version: Preference(exactly=version) for version in HttpVersion}
+# By plain str, whose hash, unlike an enum's, needs no call.
+_EXACTLY = {version.value: Preference(exactly=version) for version in HttpVersion}
 
 
 def timeouts_of(timeout: TimeoutInput) -> Timeouts:
@@ -231,8 +231,8 @@ def preference_of(protocol: ProtocolInput, default: Preference) -> Preference:
     if protocol == "auto":
         return default
     try:
-        return _EXACTLY[HttpVersion(protocol)]
-    except ValueError:
+        return _EXACTLY[protocol]
+    except (KeyError, TypeError):
         known = ", ".join(repr(str(name)) for name in ("auto", *HttpVersion))
         raise UsageError(f"protocol {protocol!r} is none of {known}") from None
 

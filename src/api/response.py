@@ -73,7 +73,7 @@ def response_of(outcome: Outcome, record: Recorder | None) -> Response:
         headers=outcome.head.headers,
         content=outcome.body,
         trailers=outcome.trailers,
-        url=str(outcome.url),
+        url=outcome.url.text,
         http_version=_HTTP_VERSIONS[outcome.version],
         record=record,
     )

@@ -11,7 +11,7 @@ from .connections.exchange import Progress
 from .message import Headers, ResponseHead, Url
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Call:
     """What to send, where, and under which rules."""
 
@@ -40,7 +40,7 @@ class Call:
     on_head: Callable[[ResponseHead], None] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
     """The response of a call."""
 

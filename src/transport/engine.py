@@ -62,6 +62,7 @@ class Engine:
         self._quality = quality_meter(self._options.quality)
         self._alt_svc_path = self._options.alt_svc_path
         self._sessions = SessionStore()
+        self._http_dns = isinstance(self._options.names.resolver, DnsOverHttps)
         self._stack: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
@@ -164,7 +165,7 @@ class Engine:
     async def _send(self, call: Call, recorder: Recorder) -> Outcome:
         if self._stack is None:
             raise ClientClosed("the client is not running: use it inside `async with`")
-        recorder.http_dns = isinstance(self._options.names.resolver, DnsOverHttps)
+        recorder.http_dns = self._http_dns
         try:
             await self._take_slot(call, recorder)
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Self
 from urllib.parse import quote, urlsplit
@@ -121,17 +121,17 @@ class Origin:
     scheme: str
     host: str
     port: int
+    secure: bool = field(init=False, repr=False, compare=False)
+    """Whether TLS protects it."""
+    authority: str = field(init=False, repr=False, compare=False)
+    """Host and port as the `Host` field and `:authority` write them (default port left out)."""
 
-    @property
-    def secure(self) -> bool:
-        """Whether TLS protects it."""
-        return self.scheme == "https"
-
-    @property
-    def authority(self) -> str:
-        """Host and port as the `Host` field and `:authority` write them (default port left out)."""
+    def __post_init__(self) -> None:
+        """Write once what every request asks for."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+        is_default = self.port == _DEFAULT_PORTS[self.scheme]
+        object.__setattr__(self, "secure", self.scheme == "https")
+        object.__setattr__(self, "authority", host if is_default else f"{host}:{self.port}")
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"
@@ -144,18 +144,22 @@ class Url:
     origin: Origin
     target: str
     """Path and query, percent-encoded, never empty (origin-form, RFC 9112 §3.2.1)."""
+    text: str = field(init=False, repr=False, compare=False)
+    """The whole of it."""
+    shown: str = field(init=False, repr=False, compare=False)
+    """For profiles, messages and logs: a query may hold a secret, as signed URLs do."""
+
+    def __post_init__(self) -> None:
+        """Write once what every request asks for."""
+        path, mark, _ = self.target.partition("?")
+        object.__setattr__(self, "text", f"{self.origin}{self.target}")
+        object.__setattr__(self, "shown", f"{self.origin}{path}{mark and '?***'}")
 
     def __repr__(self) -> str:
         return f"Url({self.shown!r})"
 
-    @property
-    def shown(self) -> str:
-        """For profiles, messages and logs: a query may hold a secret, as signed URLs do."""
-        path, mark, _ = self.target.partition("?")
-        return f"{self.origin}{path}?***" if mark else f"{self.origin}{path}"
-
     def __str__(self) -> str:
-        return f"{self.origin}{self.target}"
+        return self.text
 
 
 def parse_url(text: str) -> Url:
@@ -211,7 +215,7 @@ def without_secrets(text: str) -> str:
     return f"{shown}?***" if mark else shown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RequestHead:
     """Everything a protocol needs to begin a request; pseudo-fields and Host are derived."""
 

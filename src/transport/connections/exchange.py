@@ -47,7 +47,7 @@ class Exchange:
     them costs system calls."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RawResponse:
     """What came back, before the faces dress it."""
 

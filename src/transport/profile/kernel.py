@@ -16,20 +16,20 @@ _LINUX = sys.platform == "linux"
 _TCP_INFO_BYTES = 280
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class TcpInfo:
-    """What `getsockopt(TCP_INFO)` said; None for fields this kernel does not report."""
+    """What `getsockopt(TCP_INFO)` said, in its order; None for what this kernel does not report."""
 
+    send_mss_bytes: int | None
+    unacked_packets: int | None
     rtt_us: int | None
     rtt_var_us: int | None
-    min_rtt_us: int | None
-    send_mss_bytes: int | None
     congestion_window_packets: int | None
-    unacked_packets: int | None
     total_retransmits: int | None
     bytes_acked: int | None
     bytes_received: int | None
     notsent_bytes: int | None
+    min_rtt_us: int | None
     delivery_rate_bytes_per_s: int | None
     busy_us: int | None
     receive_window_limited_us: int | None
@@ -40,8 +40,8 @@ class TcpInfo:
     @classmethod
     def of(cls, raw: bytes) -> Self:
         """What `read_tcp_info` brought."""
-        layout, names, absent = _layout(len(raw))
-        return cls(**dict(zip(names, layout.unpack_from(raw), strict=True)), **absent)
+        layout, absent = _layout(len(raw))
+        return cls(*layout.unpack_from(raw), *absent)
 
 
 _UINT = struct.Struct("=I")
@@ -103,13 +103,12 @@ def read_unacked_bytes(sock: socket.socket) -> int | None:
 
 
 @cache
-def _layout(raw_bytes: int) -> tuple[struct.Struct, tuple[str, ...], dict[str, None]]:
+def _layout(raw_bytes: int) -> tuple[struct.Struct, list[None]]:
     """How to read a `tcp_info` of that size: all fields it has, in one step, and those it lacks."""
-    formats, names, end = ["="], [], 0
-    for name, (offset, code) in TCP_INFO_FIELDS.items():
+    formats, end = ["="], 0
+    for offset, code in TCP_INFO_FIELDS.values():
         if offset + struct.calcsize(code) <= raw_bytes:
             formats.append(f"{offset - end}x{code}")
-            names.append(name)
             end = offset + struct.calcsize(code)
-    absent = dict.fromkeys(TCP_INFO_FIELDS.keys() - set(names))
-    return struct.Struct("".join(formats)), tuple(names), absent
+    known = len(formats) - 1
+    return struct.Struct("".join(formats)), [None] * (len(TCP_INFO_FIELDS) - known)

@@ -207,6 +207,8 @@ def _is_early(leg: Leg, request_end: Ns | None, response_start: Ns | None) -> bo
 
 def _clamped(leg: Leg) -> list[Ns | None]:
     """A connection begun before the leg did not hold it up until the leg began (Fetch §4.6)."""
+    if leg.socket_reused:
+        return leg.times
     times = list(leg.times)
     fetch_start = times[Moment.FETCH_START]
     if fetch_start is not None:
