@@ -82,6 +82,13 @@ def head_of(call: Call) -> RequestHead:
 @example("POST", "http://a.example/\r\nX: y", [])
 @example("POST", "http://a.example/", [("X", "y\r\nZ: w")])
 @example("POST", "http://a.example/", [("X: y\r\nZ", "w")])
+@example("POST", "http://a.example/", [("X", "y\r\n folded"), ("X", "y\n\tfolded")])
+@example("POST", "http://a.example\\@b.example/", [])
+@example("POST", "http://a.example\\.b.example/", [])
+@example("POST", "http://a.example:80\r\nX: y/", [])
+@example("POST", "http://\u010d\u010aX.example/", [])
+@example("POST", "http://b\xfccher.example/\u560d\u560aX", [("\xe9", "\u0130")])
+@example("POST", "http://a.example/?\0#@b.example/", [(" X", "y"), ("X ", "y"), (":path", "/")])
 @example("POST / HTTP/1.1\r\nX", "http://a.example/", [])
 def test_fields_come_out_as_they_went_in(
     method: str, url: str, headers: list[tuple[str, str]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -17,8 +18,20 @@ import pytest
 import trilane
 from tests.peers.leaks import no_leaked_descriptors
 from tests.peers.servers import Endpoints
-from trilane.transport.config import HttpVersion
+from trilane.transport.alt_svc_file import save_alternatives
+from trilane.transport.call import Call
+from trilane.transport.config import (
+    EngineOptions,
+    HttpVersion,
+    NameOptions,
+    Preference,
+    TlsOptions,
+)
+from trilane.transport.engine import Engine
+from trilane.transport.message import parse_url
+from trilane.transport.origins import KnownAlternative
 from trilane.transport.profile.moments import AttemptOutcome
+from trilane.transport.profile.recorder import Recorder
 
 Protocol = Literal["http/1.1", "h2", "h3"]
 Rule = Callable[[IPv4Address | IPv6Address], bool]
@@ -183,6 +196,27 @@ async def test_a_name_that_changes_its_answer_is_looked_up_once_and_asked_about_
         with pytest.raises(trilane.AddressRefused, match=r"127\.0\.0\.2"):
             await uploads.upload(url, b"x", protocol=protocol)
         assert names.asked == 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "inside.example"])
+async def test_an_alternative_from_a_file_is_asked_about_too(
+    caddy: Endpoints, tmp_path: Path, host: str
+) -> None:
+    """Whoever wrote the file; what it says is no more than an advertisement."""
+    url, path = caddy.url("https"), tmp_path / "alt-svc"
+    known = KnownAlternative(parse_url(url).origin, (host, 4433), 3600.0)
+    save_alternatives(path, [known])
+    options = EngineOptions(
+        tls=TlsOptions(verify=str(caddy.ca)),
+        names=NameOptions(static=(("inside.example:4433", ("127.0.0.2",)),)),
+        allow_address=only_main,
+        alt_svc_path=path,
+    )
+    call = Call(method="POST", url=parse_url(url), preference=Preference(exactly=HttpVersion.HTTP3))
+    async with Engine(options) as engine:
+        with pytest.raises(trilane.AddressRefused) as caught:
+            await engine.send(call, Recorder())
+    assert [each.address for each in caught.value.attempts] == [("127.0.0.2", 4433)]
 
 
 class Turncoat:

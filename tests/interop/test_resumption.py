@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -143,6 +145,33 @@ async def test_a_server_that_was_restarted_has_forgotten_the_ticket(
     found = [(facts(each).session_resumed, facts(each).early_data_accepted) for each in profiles]
     assert found == [(False, None), (False, False), (True, True)]
     assert [leg.status for each in profiles for leg in each.legs] == [200, 200, 200]
+
+
+async def test_a_long_file_whose_early_data_is_refused_arrives_whole(
+    server: Endpoints, tmp_path: Path
+) -> None:
+    """What had gone early, more than the server had room for, is read and sent again."""
+    sessions, file = tmp_path / "sessions", tmp_path / "file"
+    data = random.Random(7).randbytes(1 << 20)
+    file.write_bytes(data)
+    url, follower = server.url("https", host="localhost"), LogFollower(server.server.log)
+    with anyio.fail_after(60):
+        await upload(server, sessions)
+        _change_tickets(sessions, ticket=_unreadable)
+        async with trilane.AsyncClient(verify=str(server.ca), sessions=sessions) as client:
+            response = await client.request(
+                "POST", url, content=file, protocol="h3", early_data=True
+            )
+    profile = response.profile
+    assert profile is not None
+    assert facts(profile).early_data_accepted is False
+    assert profile.body_sent_bytes == len(data)
+    assert order_violations(profile) == []
+    if server.name == "caddy":
+        assert response.json()["body_sha256"] == hashlib.sha256(data).hexdigest()
+    else:
+        received = requests_in_gtlsserver_log(follower)
+        assert [bytes(each.body) for each in received] == [BODY, data]
 
 
 async def test_a_token_proves_the_address_without_a_retry(
