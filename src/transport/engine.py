@@ -34,6 +34,7 @@ from .errors import (
 )
 from .message import Headers, Origin, RequestHead, without_secrets
 from .net.flights import AnswerSource
+from .net.loop_clock import loop_clock
 from .net.names import NameService, ResolverSource
 from .origins import OriginMemory
 from .policy.redirect import MAX_REDIRECTS, Redirection, redirection
@@ -68,7 +69,8 @@ class Engine:
     async def __aenter__(self) -> Self:
         if self._stack is not None:
             raise RuntimeError("this engine is already running")
-        self._memory = OriginMemory(anyio.current_time)
+        clock_s = loop_clock()
+        self._memory = OriginMemory(clock_s)
         if self._alt_svc_path is not None:
             self._memory.recall(await to_thread.run_sync(load_alternatives, self._alt_svc_path))
         if self._options.sessions_path is not None:
@@ -81,7 +83,7 @@ class Engine:
         self._slots = Slots(self._limits.parallel_requests, time.monotonic_ns)
         names = NameService(tasks, self._options.names, source)
         connector = Connector(tasks, self._memory, self._options, self._sessions, names)
-        self._pool = Pool(tasks, connector, self._memory, self._limits, anyio.current_time)
+        self._pool = Pool(tasks, connector, self._memory, self._limits, clock_s)
         connector.on_late_connection = self._pool.add
         tasks.start_soon(self._pool.run_expiry)
         self._tasks = tasks

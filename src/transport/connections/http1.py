@@ -6,6 +6,7 @@ from ..body import Body, BodyReader
 from ..buffers import Buffer
 from ..config import Limits, ProxyServer
 from ..errors import ClientClosed, ConnectionLost
+from ..net.loop_clock import loop_clock
 from ..net.stream import ByteStream
 from ..profile.moments import ConnectionFacts
 from ..protocols.http1 import Http1Machine
@@ -42,6 +43,7 @@ class Http1Connection(Connection):
         self._state = ConnectionState.OPEN
         self._busy = False
         self._conversation: Conversation | None = None
+        self._clock_s = loop_clock()
 
     @property
     def state(self) -> ConnectionState:
@@ -118,7 +120,9 @@ class Http1Connection(Connection):
         if self._state is ConnectionState.CLOSED:
             raise _client_closed()
         # From here on the connection is reusable only if all goes well.
-        conversation = Conversation(self._stream, self._machine, exchange, has_body=content != b"")
+        conversation = Conversation(
+            self._stream, self._machine, exchange, self._clock_s, has_body=content != b""
+        )
         self._conversation = conversation
         try:
             if isinstance(content, bytes | bytearray | memoryview):

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from math import inf
+from typing import TypeVar
 
 import anyio
 
@@ -56,14 +57,22 @@ REFUSAL_IDLE_S = 5.0
 #: A stalled write is noticed at most this share of its timeout too late.
 _STALL_LOOKS = 4
 
+Content = TypeVar("Content")
+
 
 class Conversation:
     """Carries one exchange; made when the request is ready to be written."""
 
     def __init__(
-        self, stream: ByteStream, machine: Http1Machine, exchange: Exchange, *, has_body: bool
+        self,
+        stream: ByteStream,
+        machine: Http1Machine,
+        exchange: Exchange,
+        clock_s: Callable[[], float],
+        *,
+        has_body: bool,
     ) -> None:
-        """Give the head to the machine; nothing is written yet.
+        """Give the head to the machine; nothing is written yet. The clock is the event loop's.
 
         Raises:
             InvalidHeader: HTTP/1.1 cannot carry the head; the connection is as it was.
@@ -71,6 +80,7 @@ class Conversation:
         self._stream = stream
         self._machine = machine
         self._exchange = exchange
+        self._clock_s = clock_s
         expect = has_body and exchange.expect_continue
         head = _expecting(exchange.head) if expect else exchange.head
         stream_id = machine.send_head(head, end=not has_body)
@@ -97,14 +107,15 @@ class Conversation:
     async def send_whole(self, body: Buffer) -> RawResponse:
         """Carry a request whose body (perhaps empty) is at hand and leaves with the head."""
         return await self._converse(
-            lambda: self._writer.send_whole(body),
+            self._writer.send_whole,
+            body,
             # Whether a write still moves can only be seen from another task.
             concurrently=self._exchange.timeouts.write_idle_s is not None,
         )
 
     async def send_from(self, reader: BodyReader) -> RawResponse:
         """Carry a request with a body that is read while it is sent."""
-        return await self._converse(lambda: self._send_streamed(reader), concurrently=True)
+        return await self._converse(self._send_streamed, reader, concurrently=True)
 
     def fail(self, error: TransportError) -> None:
         """End the exchange from outside with an error; harmless once the response is complete."""
@@ -112,17 +123,17 @@ class Conversation:
         self._wake()
 
     async def _converse(
-        self, send: Callable[[], Awaitable[None]], *, concurrently: bool
+        self, send: Callable[[Content], Awaitable[None]], content: Content, *, concurrently: bool
     ) -> RawResponse:
         self._concurrently = concurrently
         try:
             if concurrently:
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._send, send)
+                    tasks.start_soon(self._send, send, content)
                     await self._receive()
                     tasks.cancel_scope.cancel()
             else:
-                await self._send(send)
+                await self._send(send, content)
                 await self._receive()
             return self._response()
         finally:
@@ -151,9 +162,9 @@ class Conversation:
 
     # --- the sending task ---------------------------------------------------------------------
 
-    async def _send(self, send: Callable[[], Awaitable[None]]) -> None:
+    async def _send(self, send: Callable[[Content], Awaitable[None]], content: Content) -> None:
         try:
-            await send()
+            await send(content)
         except ConnectionLost as error:
             error.phase = Phase.SEND
             self._send_failure = error
@@ -311,7 +322,7 @@ class Conversation:
         sending, limit_s = not self._request.sending_over, self._limit_s
         if limit_s == inf and (sending or self._poll_s is None):
             return inf
-        now_s = anyio.current_time()
+        now_s = self._clock_s()
         if sending:
             return now_s + limit_s / _STALL_LOOKS
         poll_at_s = inf if self._poll_s is None else now_s + self._poll_s
@@ -321,7 +332,7 @@ class Conversation:
         request, limit_s = self._request, self._limit_s
         if limit_s == inf:
             return
-        now_s = anyio.current_time()
+        now_s = self._clock_s()
         if not request.sending_over:
             if now_s < self._writer.moved_at_s(now_s) + limit_s:
                 return

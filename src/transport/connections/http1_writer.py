@@ -46,7 +46,7 @@ class _Batch:
         return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Before:
     """Where the stream stood before a write."""
 
