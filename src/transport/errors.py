@@ -97,6 +97,13 @@ class TransportError(Exception):
         return copy
 
 
+def defect(exc: Exception) -> TransportError:
+    """The error for what should not have happened: a request ends by it, and not its client."""
+    error = TransportError(f"trilane failed: {exc!r}")
+    error.__cause__ = exc
+    return error
+
+
 class UsageError(TransportError, ValueError):
     """The call itself is wrong."""
 

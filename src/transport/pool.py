@@ -7,6 +7,7 @@ request's first byte the slot is counted as taken by its lease.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from anyio.abc import TaskGroup
 from .config import HttpVersion, Limits, Preference
 from .connections.connection import Connection, ConnectionState
 from .connector import Connector
-from .errors import ClientClosed, ConnectTimeout, PoolTimeout, TransportError
+from .errors import ClientClosed, ConnectTimeout, PoolTimeout, TransportError, defect
 from .message import Origin
 from .net.dial_log import DialLog
 from .origins import OriginMemory
@@ -36,6 +37,8 @@ from .policy.pool import (
 from .policy.routes import Route
 from .policy.selection import Plan, choose, only_plan
 from .profile.moments import DialRecord
+
+logger = logging.getLogger("trilane")
 
 
 @dataclass(slots=True)
@@ -404,6 +407,8 @@ class Pool:
                     )
             except TransportError as error:
                 failure = error
+            except Exception as exc:  # noqa: BLE001 - a bug, which ends this dial and no other
+                failure = defect(exc)
         interested = [w for w in self._waiters.values() if self._wants(w, dialling)]
         self._dials.remove(dialling)
         if connection is not None:
@@ -418,7 +423,10 @@ class Pool:
         self._settle()
 
     async def _run(self, connection: Connection) -> None:
-        await connection.run()
+        try:
+            await connection.run()
+        except Exception:
+            logger.exception("a connection has ended by a bug")  # which ends it and no other
         if connection.version is not HttpVersion.HTTP1:
             # Its tasks have ended, so it has; HTTP/1.1 has none and lives on.
             self._connections.pop(connection.facts.connection_id, None)

@@ -14,6 +14,7 @@ from trilane.transport.net.dns_server import DnsServerSource
 from trilane.transport.net.doh import DohReply, DohSource
 from trilane.transport.net.flights import AnswerSource
 from trilane.transport.net.names import NameService, ResolverSource
+from trilane.transport.policy.dns_records import Answer, Question
 
 
 class Slow:
@@ -163,3 +164,14 @@ async def test_localhost_is_no_business_of_a_name_server(in_clear: bool) -> None
 
 async def _never(_message: bytes) -> DohReply:
     raise AssertionError("nobody is to be asked")
+
+
+async def test_a_bug_ends_one_question_and_not_the_client() -> None:
+    class Defective(ResolverSource):
+        async def answer(self, question: Question) -> Answer:
+            raise RuntimeError(f"a bug in {question.name}")
+
+    async with anyio.create_task_group() as tasks:
+        names = NameService(tasks, NameOptions(), Defective(None))
+        with pytest.raises(ResolveError, match="a bug in one"):
+            await names.begin().look_up("one.example", 443)

@@ -105,6 +105,9 @@ class Flights:
                 flight.outcome = await self._source.answer(flight.question)
             except ResolveError as error:
                 flight.outcome = error
+            except Exception as exc:  # noqa: BLE001 - a bug, which ends this question and no other
+                flight.outcome = ResolveError(f"cannot resolve {flight.question.name!r}: {exc!r}")
+                flight.outcome.__cause__ = exc
         if self._flying.get(flight.question) is flight:
             del self._flying[flight.question]
         if flight.outcome is not None:
