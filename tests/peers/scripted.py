@@ -25,6 +25,11 @@ class Peer:
         self._stopping = stopping
         self._buffered = bytearray()
 
+    def certificate(self) -> bytes | None:
+        """The client's certificate, DER; None if it has shown none."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return self._socket.getpeercert(binary_form=True)
+
     def read_head(self) -> bytes:
         """Read a request head, the empty line included."""
         while b"\r\n\r\n" not in self._buffered:

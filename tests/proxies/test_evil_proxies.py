@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Literal
 
@@ -10,8 +11,9 @@ import anyio
 import pytest
 
 import trilane
+from tests.peers.certificates import Certificates
 from tests.peers.leaks import no_leaked_descriptors
-from tests.peers.scripted import Peer, Script, scripted_server
+from tests.peers.scripted import Peer, Script, full_backlog, scripted_server
 from trilane.transport.net import resolve
 from trilane.transport.profile.invariants import order_violations
 
@@ -190,6 +192,79 @@ async def test_when_the_whole_time_is_up_the_profile_tells_of_the_proxy(
     assert (first.protocol, first.outcome) == ("tcp", "won")
     assert (last.outcome, last.error) == ("cancelled", "the time was up")
     assert last.proxy == proxy
+
+
+@pytest.mark.parametrize(
+    ("scheme", "protocol"),
+    [("http", "http/1.1"), ("https", "h2"), ("socks5h", "h2"), ("socks5h", "h3")],
+)
+async def test_a_proxy_of_which_nothing_is_heard(
+    scheme: str, protocol: Literal["http/1.1", "h2", "h3"]
+) -> None:
+    with full_backlog() as port:
+        proxy = f"{scheme}://127.0.0.1:{port}"
+        async with trilane.AsyncClient(proxy=proxy, timeout=0.2, verify=False) as client:
+            with pytest.raises(trilane.TotalTimeout) as raised:
+                await client.upload(TARGET, b"content", filename="a", protocol=protocol)
+
+    profile = raised.value.profile
+    assert profile is not None
+    assert profile.proxy == proxy
+    assert {attempt.outcome for attempt in profile.attempts} == {"cancelled"}
+    assert ("tcp", ("127.0.0.1", port)) in {
+        (attempt.protocol, attempt.address) for attempt in profile.attempts
+    }
+
+
+TWO_ADDRESSES = {"target.example": ["192.0.2.1", "192.0.2.2"]}
+
+
+@pytest.mark.parametrize(("status", "tries"), [(502, 2), (407, 1)])
+async def test_another_address_is_tried_unless_the_password_is_wrong(
+    status: int, tries: int
+) -> None:
+    refusal = f"HTTP/1.1 {status} No\r\nProxy-Authenticate: Basic realm=x\r\n\r\n"
+    asked: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        asked.append(peer.read_head().split(b"\r\n")[0])
+        peer.send(refusal.encode())
+
+    with scripted_server(script) as server:
+        async with trilane.AsyncClient(
+            proxy=f"http://127.0.0.1:{server.port}",
+            resolve=TWO_ADDRESSES,
+            allow_address=lambda _: True,
+        ) as client:
+            with pytest.raises(trilane.ProxyError) as raised:
+                await client.upload(TARGET, b"content", filename="a", protocol="http/1.1")
+
+    assert raised.value.status == status
+    expected = [b"CONNECT 192.0.2.1:8443 HTTP/1.1", b"CONNECT 192.0.2.2:8443 HTTP/1.1"]
+    assert asked == expected[:tries]
+
+
+async def test_a_client_certificate_is_for_the_origin_alone(certificates: Certificates) -> None:
+    context = certificates.server.server_context("http/1.1")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(certificates.ca)
+    shown: list[object] = []
+
+    def script(peer: Peer) -> None:
+        shown.append(peer.certificate())
+        peer.read_head()
+
+    with scripted_server(script, tls=context) as server:
+        proxy = f"https://localhost:{server.port}"
+        async with trilane.AsyncClient(
+            proxy=proxy,
+            verify=str(certificates.ca),
+            cert=(certificates.client.cert, certificates.client.key),
+        ) as client:
+            with pytest.raises(trilane.ProxyError):
+                await client.upload(TARGET, b"content", filename="a", protocol="http/1.1")
+
+    assert shown == [None]
 
 
 @pytest.mark.parametrize(("scheme", "script"), STALLS)
