@@ -1,7 +1,8 @@
 """HTTP/2 on a byte stream: one reader task and one writer task around the sans-IO machine.
 
-Requests only call the machine and wake the writer, so cancelling one can never leave half a frame
-on the wire; only the writer writes, and a write that fails or is cancelled ends the connection.
+Requests only call the machine, wake the writer, or write without waiting, so cancelling one can
+never leave half a frame on the wire; only the writer waits, and when it fails or is cancelled, the
+connection ends.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..errors import (
     SourceError,
     TransportError,
 )
-from ..net.stream import ByteStream, FilledStream
+from ..net.stream import ByteStream, FilledStream, PromptStream
 from ..net.transmit_stamps import SentSpan
 from ..profile.moments import ConnectionFacts, Ns
 from ..profile.recorder import Reading
@@ -81,6 +82,9 @@ class Http2Connection(MultiplexedConnection):
         self._stopped = anyio.Event()
         self._write_error: ConnectionLost | None = None
         self._filled = stream if isinstance(stream, FilledStream) else None
+        self._prompt = stream if isinstance(stream, PromptStream) else None
+        self._begun: list[OutChunk] = []
+        """What was written at once, and of which the writer has the rest to write."""
         self._feeds: dict[int, RangeFeed] = {}
         self._ranges: dict[int, RangeFeed] = {}
         """Those that are within a range of a file; the writer takes turns of them in this order."""
@@ -182,6 +186,8 @@ class Http2Connection(MultiplexedConnection):
     async def _write(self) -> None:
         try:
             while self._life is not _Life.OVER:
+                if self._begun:
+                    await self._finish_begun()
                 wrote = bool(self._ranges) and await self._write_turn()
                 if self.machine.has_output:
                     await self._flush()
@@ -196,19 +202,41 @@ class Http2Connection(MultiplexedConnection):
             self._end(ConnectionLost("the connection was closed"))
 
     async def _flush(self) -> None:
-        batch = self.machine.transmit_chunks(WRITE_BYTES)
-        # What was taken made room for more.
-        for event in self.machine.take_events():
-            self._handle(event, time.monotonic_ns())
-        for chunks in _writes(batch):
-            for chunk in chunks:
-                if (stream := self.streams.get(chunk.stream_id)) is not None:
-                    self._begin_write(stream)
+        for chunks in _writes(self._take_output(WRITE_BYTES)):
+            self._begin_writes(chunks)
             if self._stream.stamps is not None:
                 self._stream.stamps.sealing = any(chunk.end for chunk in chunks)
             data = chunks[0].data if len(chunks) == 1 else b"".join([c.data for c in chunks])
             await self._stream.send(data)
             self._flushed(chunks)
+
+    def _write_promptly(self, prompt: PromptStream) -> None:
+        """Write what waits without the writer, who has nothing to do."""
+        chunks = self._take_output(None)
+        self._begin_writes(chunks)
+        try:
+            if prompt.send_whole(b"".join([chunk.data for chunk in chunks])):
+                self._flushed(chunks)
+                return
+        except ConnectionLost as error:
+            self._write_error = error
+        self._begun = chunks
+        self.kick()
+
+    async def _finish_begun(self) -> None:
+        if self._write_error is not None:
+            raise self._write_error
+        if self._prompt is not None:
+            await self._prompt.send_rest()
+        chunks, self._begun = self._begun, []
+        self._flushed(chunks)
+
+    def _take_output(self, limit_bytes: int | None) -> list[OutChunk]:
+        batch = self.machine.transmit_chunks(limit_bytes)
+        # What was taken made room for more.
+        for event in self.machine.take_events():
+            self._handle(event, time.monotonic_ns())
+        return batch
 
     async def _write_turn(self) -> bool:
         """Write a turn of the next file range whose turn it is; False when none may be written."""
@@ -254,6 +282,11 @@ class Http2Connection(MultiplexedConnection):
         if not feed.left:
             self._ranges.pop(stream.stream_id, None)
             stream.wake()
+
+    def _begin_writes(self, chunks: list[OutChunk]) -> None:
+        for chunk in chunks:
+            if (stream := self.streams.get(chunk.stream_id)) is not None:
+                self._begin_write(stream)
 
     def _begin_write(self, stream: RequestStream) -> None:
         stamps = self._stream.stamps
@@ -348,11 +381,27 @@ class Http2Connection(MultiplexedConnection):
     def kick(self) -> None:
         """Wake the writer, if there may be anything for it."""
         wake = self._wake
-        if wake is not None and (
-            self.machine.has_output or self._ranges or self._life in (_Life.LEAVING, _Life.OVER)
-        ):
+        work = self.machine.has_output or self._begun or self._ranges
+        if wake is not None and (work or self._life in (_Life.LEAVING, _Life.OVER)):
             self._wake = None
             wake.set()
+
+    def push(self) -> None:
+        """Write a request that is alone at once, if the writer has nothing to do.
+
+        When there are others, the writer takes together what all of them have queued.
+        """
+        prompt = self._prompt
+        if (
+            prompt is None
+            or self._wake is None
+            or len(self.streams) > 1
+            or self._life is not _Life.OPEN
+            or not 0 < self.machine.output_bytes <= prompt.prompt_bytes
+        ):
+            self.kick()
+        else:
+            self._write_promptly(prompt)
 
     def reading(self) -> Reading:
         """TCP's figures now."""

@@ -80,19 +80,32 @@ class MultiplexedConnection(Connection):
     async def exchange(self, exchange: Exchange) -> RawResponse:
         """Carry one request; see `Connection.exchange`."""
         body = exchange.body
-        reader = await body.open() if body is not None and body.length != 0 else None
+        if body is None or body.length == 0:
+            return await self._carry(exchange, None)
+        pieces = body.in_memory() if is_short(body) else None
+        if pieces is not None:
+            return await self._carry(exchange, b"".join(pieces))
+        reader = await body.open()
         try:
-            stream = self._open(exchange, has_body=reader is not None)
-            try:
-                if body is not None and reader is not None:
-                    await self._upload(stream, body, reader)
-                await self._wait_response(stream)
-                return stream.response()
-            finally:
-                self._finish(stream)
+            return await self._carry(exchange, reader)
         finally:
-            if reader is not None:
-                await reader.aclose()
+            await reader.aclose()
+
+    async def _carry(self, exchange: Exchange, content: bytes | BodyReader | None) -> RawResponse:
+        """Carry it with all of its content, or with what reads that."""
+        stream = self._open(exchange, has_body=content is not None)
+        try:
+            if isinstance(content, bytes):
+                await self._send_whole(stream, memoryview(content))
+            elif content is not None:
+                self.kick()
+                await self._upload(stream, exchange.body, content)
+            else:
+                self.push()
+            await self._wait_response(stream)
+            return stream.response()
+        finally:
+            self._finish(stream)
 
     # --- called by the driver's tasks; synchronous ------------------------------------------
 
@@ -167,16 +180,21 @@ class MultiplexedConnection(Connection):
         stream_id = self.send_head(exchange, end=not has_body)
         stream = RequestStream(stream_id, exchange, has_body=has_body)
         self.streams[stream_id] = stream
-        self.kick()
         return stream
 
     def send_head(self, exchange: Exchange, *, end: bool) -> int:
         """Begin a request and return its stream id."""
         return self.machine.send_head(exchange.head, end=end)
 
-    async def _upload(self, stream: RequestStream, body: Body, reader: BodyReader) -> None:
+    async def _send_whole(self, stream: RequestStream, content: memoryview) -> None:
+        """Send a short body from memory."""
+        await self._queue(stream, content, last=False)
+        while not stream.sending_over:
+            await self.wait_writable(stream)
+
+    async def _upload(self, stream: RequestStream, body: Body | None, reader: BodyReader) -> None:
         # A short body of known length is read without waiting for anyone: no task needed.
-        if body.length is not None and body.length <= TURN_BYTES:
+        if body is not None and is_short(body):
             await self._send_body(stream, reader)
             return
         async with anyio.create_task_group() as tasks:
@@ -234,9 +252,10 @@ class MultiplexedConnection(Connection):
             end = last or stream.body_queued == total
             self.machine.send_body(stream.stream_id, piece, end=end)
             stream.end_queued = end
-            self.kick()
             if end:
+                self.push()
                 return False
+            self.kick()
         return True
 
     async def wait_writable(self, stream: RequestStream) -> None:
@@ -293,6 +312,10 @@ class MultiplexedConnection(Connection):
     def kick(self) -> None:
         """Wake the task that writes: the machine may have something to transmit."""
 
+    def push(self) -> None:
+        """All of a request is queued: write it at once where that can be, else `kick`."""
+        self.kick()
+
     @abstractmethod
     def reading(self) -> Reading:
         """The transport's figures now."""
@@ -319,6 +342,11 @@ class MultiplexedConnection(Connection):
     @abstractmethod
     def stream_finished(self) -> None:
         """A request has left: close now if draining and this was the last."""
+
+
+def is_short(body: Body) -> bool:
+    """Whether a body goes in one turn."""
+    return body.length is not None and body.length <= TURN_BYTES
 
 
 class _Silence:

@@ -151,6 +151,15 @@ class MemoryStream:
             self._incoming.break_off()
         return count
 
+    def send_promptly(self, data: Buffer) -> int:
+        """`send_nowait`, counted and timed like `send`; see `LayerableStream.send_promptly`."""
+        before = self._clock()
+        count = self.send_nowait(data)
+        if count:
+            self.write_started_ns, self.write_ended_ns = before, self._clock()
+            self.accepted_bytes += count
+        return count
+
     def receive_nowait(self, max_bytes: int = 65536) -> bytes | None:
         """Return what has arrived, None if nothing; see `LayerableStream.receive_nowait`."""
         if self._closed:

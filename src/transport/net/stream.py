@@ -112,6 +112,10 @@ class LayerableStream(ByteStream, Protocol):
         """
         ...
 
+    def send_promptly(self, data: Buffer) -> int:
+        """`send_nowait`, counted and timed like `send`."""
+        ...
+
     def receive_nowait(self, max_bytes: int = 65536) -> bytes | None:
         """Return what is there, `b""` at end of file, None if nothing has arrived.
 
@@ -141,6 +145,34 @@ class BulkStream(Protocol):
         Raises:
             ConnectionLost: the connection broke.
             SourceError: the file cannot be read.
+        """
+        ...
+
+
+@runtime_checkable
+class PromptStream(Protocol):
+    """A byte stream on which little is written without waiting for anyone, as a rule."""
+
+    prompt_bytes: int
+    """At most so much at a time; 0 when it is not possible."""
+
+    def send_whole(self, data: Buffer) -> bool:
+        """Give data to the operating system, counted and timed like `send`, without waiting.
+
+        Returns:
+            Whether it took everything. If not, `send_rest` has to follow before anything else is
+            sent.
+
+        Raises:
+            ConnectionLost: the connection broke.
+        """
+        ...
+
+    async def send_rest(self) -> None:
+        """Wait until the operating system has taken what `send_whole` left.
+
+        Raises:
+            ConnectionLost: the connection broke.
         """
         ...
 

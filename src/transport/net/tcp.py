@@ -156,6 +156,15 @@ class TcpStream:
         self.wire.sent_bytes += count
         return count
 
+    def send_promptly(self, data: Buffer) -> int:
+        """`send_nowait`, counted and timed like `send`; see `LayerableStream.send_promptly`."""
+        before = time.monotonic_ns()
+        count = self.send_nowait(data)
+        if count:
+            self.write_started_ns, self.write_ended_ns = before, time.monotonic_ns()
+            self.accepted_bytes += count
+        return count
+
     def receive_nowait(self, max_bytes: int = 65536) -> bytes | None:
         """Return what is there, None if nothing; see `LayerableStream.receive_nowait`."""
         self._check_open()

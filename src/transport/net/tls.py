@@ -68,6 +68,11 @@ class TlsStream:
         self._follower: RecordFollower | None = None
         self._bulk: tuple[RecordTranslator, RecordRoom] | None = None
         """What seals all that is sent, once `begin_bulk` has taken that over from OpenSSL."""
+        self.prompt_bytes = _STEP_BYTES
+        if inner.stamps is not None or isinstance(inner, TlsStream):
+            self.prompt_bytes = 0
+        self._prompt_rest = 0
+        """Plaintext bytes of which `send_whole` has sent a part."""
         self._flushing = False
         self._drained = False
         """Nothing can be decrypted before more arrives; asking OpenSSL costs an exception."""
@@ -189,6 +194,21 @@ class TlsStream:
         self._seal(translator, room, byte_count)
         await self._deliver(byte_count, first=True)
 
+    def send_whole(self, data: Buffer) -> bool:
+        """Encrypt and send without waiting; see `PromptStream`."""
+        self._check_sendable()
+        view = memoryview(data).cast("B")
+        if not 0 < len(view) <= self.prompt_bytes:
+            raise ValueError(f"{len(view)} bytes cannot be sent promptly")
+        self._encrypt(view)
+        return self._send_promptly(len(view))
+
+    async def send_rest(self) -> None:
+        """Send what the network did not take; see `PromptStream`."""
+        self._check_sendable()
+        count, self._prompt_rest = self._prompt_rest, 0
+        await self._deliver(count, first=False)
+
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """Return at least one byte of plaintext, or `b""` at end; see `ByteStream.receive`."""
         self._check_open()
@@ -200,13 +220,17 @@ class TlsStream:
     async def receive_until(self, until_s: float) -> bytes | None:
         """The same up to a time; see `ByteStream.receive_until`."""
         self._check_open()
-        while (data := self._decrypt(65536)) is None:
+        while (data := self._decrypt_all(65536)) is None:
             encrypted = await self._inner.receive_until(until_s)
             if encrypted is None:
                 return None
             self._feed(encrypted)
             self._check_open()
         return data
+
+    def send_promptly(self, data: Buffer) -> int:
+        """`send_nowait`: through several layers of TLS, nobody can tell what has left."""
+        return self.send_nowait(data)
 
     def send_nowait(self, data: Buffer) -> int:
         """Encrypt it all; what the network does not take now leaves with the next write."""
@@ -393,6 +417,25 @@ class TlsStream:
                 self.write_ended_ns = self._inner.write_ended_ns
         self.write_ended_ns = self._inner.write_ended_ns
         self.accepted_bytes += count
+
+    def _send_promptly(self, count: int) -> bool:
+        """Send what was encrypted of the caller's bytes; False when the network took a part."""
+        first = True
+        try:
+            while data := self._unsent or self._take_output():
+                taken = self._inner.send_promptly(data)
+                if first and taken:
+                    self.write_started_ns, first = self._inner.write_started_ns, False
+                self._unsent = memoryview(data)[taken:]
+                if self._unsent:
+                    self._prompt_rest = count
+                    return False
+        except ConnectionLost:
+            self.broken = True
+            raise
+        self.write_ended_ns = self._inner.write_ended_ns
+        self.accepted_bytes += count
+        return True
 
     def _take_output(self) -> bytes:
         """What OpenSSL wants sent, as it is to be sent."""

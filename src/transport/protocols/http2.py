@@ -155,6 +155,11 @@ class Http2Machine:
         """Whether `transmit` would return anything."""
         return not self._core.queue.empty
 
+    @property
+    def output_bytes(self) -> int:
+        """How many bytes `transmit` would return."""
+        return self._core.queue.byte_count
+
     def transmit(self) -> list[Buffer]:
         """Take everything that is to be sent now, in order; the caller sends all of it."""
         return [chunk.data for chunk in self.transmit_chunks()]

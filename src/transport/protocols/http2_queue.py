@@ -40,6 +40,11 @@ class OutQueue:
         return not self._chunks
 
     @property
+    def byte_count(self) -> int:
+        """Bytes that wait, frame headers included."""
+        return sum([len(chunk.data) for chunk in self._chunks])
+
+    @property
     def room_bytes(self) -> int:
         """Body bytes that may be added now; never negative."""
         return max(0, HIGH_BYTES - self._body_bytes)
