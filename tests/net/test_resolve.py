@@ -133,6 +133,28 @@ async def test_names_of_ipv4_only_on_a_host_of_ipv6_only(
     assert (log.dns_start, log.dns_end) == ((1, 2) if list(dialled) != found else (None, None))
 
 
+@pytest.mark.parametrize("cached", [True, False])
+async def test_two_lookups_in_a_row_are_one_phase(
+    monkeypatch: pytest.MonkeyPatch, *, cached: bool
+) -> None:
+    class Own(_Network):
+        """A resolver of the caller's: both lookups are no HTTPS."""
+
+        over_https = False
+
+        async def look_up(self, host: str, port: int) -> Lookup:
+            found = (await super().look_up(host, port)).addresses
+            if host == "name.example":
+                return Lookup(found, 10, 20)
+            return Lookup(found) if cached else Lookup(found, 30, 40)
+
+    monkeypatch.setattr(resolve, "is_ipv6_only_towards", lambda address: ":" not in address)
+    log = DialLog()
+    await resolve_host(("name.example", 443), Own("192.0.2.1"), log, "tcp")
+    assert (log.dns_start, log.dns_end) == (10, 20 if cached else 40)
+    assert (log.http_dns_start, log.http_dns_end) == (None, None)
+
+
 @pytest.mark.parametrize("over_https", [True, False])
 async def test_the_translator_is_asked_for_of_the_system_whoever_else_knows_names(
     monkeypatch: pytest.MonkeyPatch, *, over_https: bool

@@ -80,9 +80,13 @@ class DialLog:
 
     def looking_since(self, *, over_https: bool) -> Ns | None:
         """When a lookup began that has not ended."""
-        pair = (self.http_dns_start, self.http_dns_end)
-        start, end = pair if over_https else (self.dns_start, self.dns_end)
+        start, end = self._lookup(over_https=over_https)
         return start if end is None else None
+
+    def lookup(self, *, over_https: bool) -> tuple[Ns, Ns] | None:
+        """When a lookup that is over began and ended."""
+        start, end = self._lookup(over_https=over_https)
+        return None if start is None or end is None else (start, end)
 
     def unresolved(self, protocol: str, start: Ns, end: Ns, reason: str) -> None:
         """Note that there was no address to try."""
@@ -140,6 +144,10 @@ class DialLog:
             attempts=tuple(self.attempts),
             proxy=self.proxy,
         )
+
+    def _lookup(self, *, over_https: bool) -> tuple[Ns | None, Ns | None]:
+        over = (self.http_dns_start, self.http_dns_end)
+        return over if over_https else (self.dns_start, self.dns_end)
 
     def _ended(self, note: AttemptNote, end: Ns) -> Attempt:
         return Attempt(

@@ -153,6 +153,7 @@ async def _translated(
 async def _look_up(
     whom: tuple[str, int], names: Names, log: DialLog, protocol: str, *, over_https: bool
 ) -> tuple[str, ...]:
+    earlier = log.lookup(over_https=over_https)
     start = log.looking_since(over_https=over_https) or log.clock()
     log.looked_up(start, None, over_https=over_https)
     try:
@@ -162,7 +163,11 @@ async def _look_up(
         log.looked_up(start, end, over_https=over_https)
         log.unresolved(protocol, start, end, str(exc))
         raise
-    log.looked_up(found.start, found.end, over_https=over_https)
+    if earlier is None:
+        log.looked_up(found.start, found.end, over_https=over_https)
+    else:
+        # One after the other, for the same connection.
+        log.looked_up(earlier[0], found.end or earlier[1], over_https=over_https)
     return found.addresses
 
 
