@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pytest
 from aioquic.h3.connection import H3Connection, H3Stream
 from aioquic.quic import connection, recovery
+from aioquic.quic.congestion.base import QuicRttMonitor
 from aioquic.quic.congestion.cubic import CubicCongestionControl
 from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import QuicConnection, QuicConnectionId, QuicNetworkPath
@@ -142,10 +143,26 @@ def test_configuration(certificates: Certificates, name: str) -> None:
     assert hasattr(client_configuration(certificates), name)
 
 
-@pytest.mark.parametrize("name", ["_W_est", "_t_epoch", "congestion_window", "ssthresh"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_W_est",
+        "_congestion_recovery_start_time",
+        "_rtt_monitor",
+        "_t_epoch",
+        "congestion_window",
+        "ssthresh",
+    ],
+)
 def test_congestion_control(quic: QuicConnection, name: str) -> None:
     assert isinstance(quic._loss._cc, CubicCongestionControl)
     assert hasattr(quic._loss._cc, name)
+
+
+def test_slow_start_asks_our_monitor_of_round_trips() -> None:
+    for kind in (CubicCongestionControl, RenoCongestionControl):
+        assert "self._rtt_monitor.is_rtt_increasing(" in inspect.getsource(kind)
+    assert {"_filtered_min", "_sample_min"} <= set(vars(QuicRttMonitor()))
 
 
 def test_the_buffer_has_a_private_home_only() -> None:

@@ -92,6 +92,38 @@ def test_after_a_loss_only_a_used_window_grows(name: str) -> None:
     assert window.congestion_window > reduced
 
 
+@pytest.mark.parametrize(("name", "kept"), [("cubic", 70), ("reno", 50)])
+def test_a_loss_takes_its_share_of_the_window(name: str, kept: int) -> None:
+    # However little is in flight once all that one acknowledgement says was taken off.
+    window = controller(name)
+    window.congestion_window = 100 * SIZE
+    for number in range(100):
+        window.on_packet_sent(packet=packet(number, 1.0))
+    for number in range(10, 100):
+        window.on_packet_acked(now=1.1, packet=packet(number, 1.0))
+    window.congestion_window = 100 * SIZE
+    for _ in range(2):
+        # Those of the same round trip are one event.
+        window.on_packets_lost(now=1.1, packets=[packet(number, 1.0) for number in range(5)])
+
+    assert window.congestion_window == window.ssthresh == kept * SIZE
+    assert window.bytes_in_flight == 0
+
+
+@pytest.mark.parametrize("name", ["cubic", "reno"])
+@pytest.mark.parametrize(("growth_s", "ends"), [(0.002, False), (0.005, True)])
+def test_slow_start_ends_when_round_trips_have_grown(
+    name: str, growth_s: float, ends: bool
+) -> None:
+    # RFC 9406 §4.2: by at least 4 ms, however short they are.
+    window = controller(name)
+    for turn in range(60):
+        rtt_s = 0.001 + growth_s * (turn >= 20)
+        window.on_rtt_measurement(now=1.0 + turn / 100, rtt=rtt_s)
+
+    assert (window.ssthresh is not None) == ends
+
+
 @pytest.mark.parametrize("name", ["cubic", "reno"])
 @pytest.mark.parametrize("packets", [2, 3, 4])
 def test_a_window_with_no_room_for_a_packet_is_used(name: str, packets: int) -> None:

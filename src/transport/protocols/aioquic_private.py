@@ -20,8 +20,8 @@ from typing import cast
 
 from aioquic.h3.connection import H3Connection, H3Stream, MessageError, Setting
 from aioquic.h3.events import H3Event
-from aioquic.quic.congestion.base import register_congestion_control
-from aioquic.quic.congestion.cubic import CubicCongestionControl
+from aioquic.quic.congestion.base import QuicRttMonitor, register_congestion_control
+from aioquic.quic.congestion.cubic import K_CUBIC_LOSS_REDUCTION_FACTOR, CubicCongestionControl
 from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import QuicConnection, QuicConnectionState
 from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
@@ -36,7 +36,7 @@ from .aioquic_paths import peer_parameters
 from .aioquic_qlog import DiscreetTrace
 from .aioquic_recovery import WatchedRecovery
 from .aioquic_trains import separate
-from .aioquic_window import Pacer, UsedWindow
+from .aioquic_window import Pacer, PatientRttMonitor, UsedWindow
 from .fields import MalformedResponse
 from .path_mtu import BASE_BYTES
 from .quic_round_trips import RoundTrips
@@ -64,6 +64,7 @@ class _Counting(UsedWindow):
 
     def __init__(self, *, max_datagram_size: int) -> None:
         super().__init__(max_datagram_size=max_datagram_size)
+        self._rtt_monitor: QuicRttMonitor = PatientRttMonitor()
         self.round_trips = RoundTrips()
 
     def successor(self) -> _Counting:
@@ -111,6 +112,18 @@ class _Counting(UsedWindow):
 
 
 class _CountingCubic(_Counting, CubicCongestionControl):
+    def on_packets_lost(self, *, now: float, packets: Iterable[QuicSentPacket]) -> None:
+        before, began_s = self.congestion_window, self._congestion_recovery_start_time
+        super().on_packets_lost(now=now, packets=packets)
+        if self._congestion_recovery_start_time == began_s:
+            return
+        # aioquic takes a share of what is in flight, after everything was taken off that the
+        # acknowledgement has acknowledged or shown to be lost: of many packets taken together,
+        # hardly anything is left. RFC 9438 §4.6 allows to take it of a window that does not grow
+        # unused.
+        kept = max(int(before * K_CUBIC_LOSS_REDUCTION_FACTOR), 2 * self._max_datagram_size)
+        self.ssthresh = self.congestion_window = kept
+
     def set_datagram_bytes(self, size_bytes: int) -> None:
         super().set_datagram_bytes(size_bytes)
         self.additive_increase_factor = size_bytes

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Protocol, cast
 
-from aioquic.quic.congestion.base import QuicCongestionControl
+from aioquic.quic.congestion.base import QuicCongestionControl, QuicRttMonitor
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.recovery import QuicPacketPacer
 
@@ -34,6 +34,22 @@ _CLOCK_STEP_S = 1e-6
 #: unused while the window still counts as used.
 _SPARE_SHARE = 4
 _SPARE_PACKETS = 16
+
+
+#: RFC 9406 §4.2, MIN_RTT_THRESH: what a round trip must have grown by to end slow start. Without
+#: it, the noise of one of less than 1 ms ends it far below what the path carries.
+_LEAST_RTT_GROWTH_S = 0.004
+
+
+class PatientRttMonitor(QuicRttMonitor):
+    """Tells slow start to end only when the round trip has grown by what RFC 9406 asks for."""
+
+    def is_rtt_increasing(self, *, now: float, rtt: float) -> bool:
+        """Take a round trip; whether they have been growing for a while."""
+        increasing = super().is_rtt_increasing(now=now, rtt=rtt)
+        if self._sample_min is None or self._filtered_min is None:
+            return False
+        return increasing and self._sample_min - self._filtered_min >= _LEAST_RTT_GROWTH_S
 
 
 class SentBytes(Protocol):
