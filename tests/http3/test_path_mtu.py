@@ -167,3 +167,13 @@ def test_short_requests_probe_nothing(make_pair: MakePair) -> None:
     pair.run(lambda: bool(pair.of_kind(ResponseEnded)))
 
     assert max(pair.datagram_sizes) == 1200
+
+
+def test_many_short_requests_are_worth_a_probe(make_pair: MakePair) -> None:
+    pair = make_pair(max_datagram_bytes=1472)
+    for _ in range(10):
+        one = BulkUpload(pair, CONTENT[:10_000])
+        pair.each_step = one.feed
+        pair.run(lambda: one.stream_id in {e.stream_id for e in pair.of_kind(ResponseEnded)})  # noqa: B023 - called at once
+
+    assert pair.datagram_sizes.count(1472) > 1

@@ -525,6 +525,11 @@ def peer_certificate_der(quic: QuicConnection) -> bytes | None:
     return None if certificate is None else certificate.public_bytes(Encoding.DER)
 
 
+def sent_bytes(quic: QuicConnection) -> int:
+    """What was sent on the path so far."""
+    return quic._network_paths[0].bytes_sent
+
+
 def next_packet_number(quic: QuicConnection) -> int:
     """Number of the next packet to be sent."""
     return quic._packet_number

@@ -43,6 +43,11 @@ class CheckedConnection(QuicConnection):
             configuration=configuration, session_ticket_handler=on_ticket, token_handler=on_token
         )
 
+    def send_stream_data(self, stream_id: int, data: bytes, end_stream: bool = False) -> None:
+        """Queue data; aioquic's QPACK has nothing to queue with most requests, which is no work."""
+        if data or end_stream:
+            super().send_stream_data(stream_id, data, end_stream)
+
     def _initialize(self, peer_cid: bytes) -> None:
         # Called for the first Initial, and again after Retry and Version Negotiation.
         super()._initialize(peer_cid)

@@ -58,8 +58,9 @@ from .stream_content import RangeSource, SourceRange
 BLACK_HOLE_PTOS = 3
 #: Packets sent with one key before it is updated; RFC 9001 §6.6 allows 2**23 with AES-GCM.
 KEY_UPDATE_PACKETS = 2**22
-#: Shorter bodies are not worth finding out what the path takes.
-PROBED_BODY_BYTES = 64 * 1024
+#: What makes it worth finding out what datagrams the path takes: a body of this length on its way,
+#: or as much sent already, in requests that are likely to be followed by more.
+WORTH_PROBING_BYTES = 64 * 1024
 
 _ALWAYS_DUE_S = float("-inf")
 
@@ -293,7 +294,7 @@ class Http3Machine:
         with self._guarded(), acks_together(self.quic):
             for (data, address), at_s in zip(datagrams, arrivals, strict=True):
                 self.round_trips.arrived_s = at_s
-                if take_bare_ack(self.quic, data, address, now_s):
+                if not self._bulk.idle and take_bare_ack(self.quic, data, address, now_s):
                     continue
                 self.has_news = True
                 if private.is_stateless_reset(self.quic, data):
@@ -553,9 +554,10 @@ class Http3Machine:
         """A probe for larger datagrams, when there is one to send and enough to win by it."""
         if not (self._path_bounded and trains.may_probe(self.quic)):
             return []
-        lengths = (stream.body_length for stream in self._streams.values())
-        if not any(length is None or length >= PROBED_BODY_BYTES for length in lengths):
-            return []
+        if private.sent_bytes(self.quic) < WORTH_PROBING_BYTES:
+            lengths = (stream.body_length for stream in self._streams.values())
+            if not any(length is None or length >= WORTH_PROBING_BYTES for length in lengths):
+                return []
         size = self._path.next_probe(now_s)
         if size is None:
             return []
