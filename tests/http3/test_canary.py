@@ -38,10 +38,12 @@ CONNECTION = (
     "_host_cids",
     "_idle_timeout",
     "_loss",
+    "_loss_at",
     "_max_datagram_size",
     "_network_paths",
     "_pacing_at",
     "_packet_number",
+    "_path_validation_deadline",
     "_peer_cid",
     "_peer_cid_available",
     "_probe_pending",
@@ -188,6 +190,16 @@ def test_values_and_signatures(quic: QuicConnection) -> None:
     lost = inspect.signature(recovery.QuicPacketRecovery._on_packets_lost)
     assert {"congestion_event", "now", "packets", "space"} <= set(lost.parameters)
     assert isinstance(quic._loss._cc, private._Counting)
+
+
+def test_a_timer_means_what_we_know_or_nothing() -> None:
+    source = inspect.getsource(QuicConnection.handle_timer)
+    assert re.findall(r"if .*now >= (.*):", source) == [
+        "self._close_at",
+        "self._loss_at",
+        "deadline",
+    ]
+    assert "deadline = self._path_validation_deadline()" in source
 
 
 def test_a_client_validates_a_path_as_we_have_it_do() -> None:

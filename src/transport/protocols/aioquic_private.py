@@ -525,6 +525,15 @@ def peer_certificate_der(quic: QuicConnection) -> bytes | None:
     return None if certificate is None else certificate.public_bytes(Encoding.DER)
 
 
+def only_sending_is_due(quic: QuicConnection, now_s: float) -> bool:
+    """Whether the timer that is due, if any, means no more than to ask for datagrams.
+
+    To be asked after `get_timer`. Most timers are an acknowledgement's.
+    """
+    ends = (quic._close_at, quic._loss_at, quic._path_validation_deadline())
+    return all(end_s is None or now_s < end_s for end_s in ends)
+
+
 def sent_bytes(quic: QuicConnection) -> int:
     """What was sent on the path so far."""
     return quic._network_paths[0].bytes_sent

@@ -376,6 +376,8 @@ class Http3Machine:
         """Let time pass."""
         due = self.next_timer_s()
         if due is not None and now_s >= due and self.close_cause is None:
+            if not self._pending and private.only_sending_is_due(self.quic, now_s):
+                return []
             with self._guarded():
                 self.quic.handle_timer(now_s)
                 if private.pto_count(self.quic) >= BLACK_HOLE_PTOS:
