@@ -277,11 +277,11 @@ class QuicLink:
                 continue
             self._path_errors += 1
             if not self.machine.handshake_complete or self._path_errors >= _PATH_ERRORS_TO_DIE:
-                self.machine.give_up(_unreachable(error))
+                self.machine.give_up(self._unreachable(error))
                 self.kick()
 
-
-def _unreachable(error: PathError) -> CloseCause:
-    refused = error.errno == errno.ECONNREFUSED
-    kind = CloseKind.REFUSED if refused else CloseKind.UNREACHABLE
-    return CloseCause(kind, reason_of(OSError(error.errno, "")))
+    def _unreachable(self, error: PathError) -> CloseCause:
+        # Who refuses later, had let us in: it is the way to it that has ended.
+        refused = error.errno == errno.ECONNREFUSED and not self.machine.handshake_complete
+        kind = CloseKind.REFUSED if refused else CloseKind.UNREACHABLE
+        return CloseCause(kind, reason_of(OSError(error.errno, "")))
