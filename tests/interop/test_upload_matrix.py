@@ -93,11 +93,17 @@ async def test_second_upload_reuses_the_connection(reception: Reception, tmp_pat
     check_reused(response, secure=reception.target.scheme == "https")
 
 
+def huge_size(target: Target) -> int:
+    if FULL_SIZES or target in WHOLE_GIGABYTES:
+        return GIB
+    return SMALLER_SIZES.get(target, 256 * MIB)
+
+
 def huge_uploads() -> Sequence[object]:
     """Each target once, in turn on asyncio and on trio: a gigabyte takes its time."""
     targets = [target for target in TARGETS if target.server != "upstream"]
     return [
-        pytest.param(target, _huge_size(target), backend, id=f"{target.label}-{backend}")
+        pytest.param(target, huge_size(target), backend, id=f"{target.label}-{backend}")
         for target, backend in zip(targets, cycle(["asyncio", "trio"]), strict=False)
     ]
 
@@ -119,12 +125,6 @@ async def test_huge_file_arrives_as_it_was_sent(
 
     check_receipt(receipt, (expected_part(huge),), length_known=True)
     check_response(response, reception.target)
-
-
-def _huge_size(target: Target) -> int:
-    if FULL_SIZES or target in WHOLE_GIGABYTES:
-        return GIB
-    return SMALLER_SIZES.get(target, 256 * MIB)
 
 
 def expected_part(huge: HugeFile) -> ReceivedPart:

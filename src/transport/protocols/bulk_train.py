@@ -269,11 +269,13 @@ def _encrypt(places: _Places, aead: AESGCM, count: int, last: int, *, fin: bool)
     if fin or last < places.shape.share:
         end = places.shape.frame_bytes + last
         plains[-1], secrets[-1] = plains[-1][:end], secrets[-1][: end + _TAG_BYTES]
-    if fin:
-        plains[-1][0] |= _FIN
-    # An empty deque is how a loop is left to C.
-    deque(map(aead.encrypt_into, places.nonces, plains, places.headers, secrets), maxlen=0)
-    if fin:
+    packets = map(aead.encrypt_into, places.nonces, plains, places.headers, secrets)
+    plains[-1][0] |= _FIN * fin
+    try:
+        # An empty deque is how a loop is left to C.
+        deque(packets, maxlen=0)
+    finally:
+        # The place is used again.
         plains[-1][0] &= ~_FIN
 
 
