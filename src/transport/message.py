@@ -173,6 +173,10 @@ def parse_url(text: str) -> Url:
     return _parsed(str(text))
 
 
+#: RFC 3986 §3.2.2; some versions of `urlsplit` do not mind what stands beside the brackets.
+_BRACKETS = re.compile(r"[^][]*|\[[^][:]*:[^][]*\](:[0-9]*)?")
+
+
 #: Uploads go to the same few addresses again and again.
 @lru_cache(maxsize=64)
 def _parsed(text: str) -> Url:
@@ -197,7 +201,7 @@ def _parsed(text: str) -> Url:
         raise InvalidUrl(f"url {shown!r} has no host")
     if port == 0:
         raise InvalidUrl(f"url {shown!r}: port 0 cannot be connected to")
-    if parts.netloc.startswith("[") and ":" not in parts.hostname:
+    if not _BRACKETS.fullmatch(parts.netloc):
         raise InvalidUrl(f"url {shown!r}: only IPv6 addresses stand in brackets")
     origin = Origin(scheme, ascii_host(parts.hostname), port or _DEFAULT_PORTS[scheme])
     target = quote(parts.path or "/", safe=_URL_SAFE)
