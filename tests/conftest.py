@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis as _  # noqa: F401 - looks through referrers, and finds no frozen ones
 import pytest
 
 from tests.peers import servers
