@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.peers.certificates import Certificates
-from tests.peers.process import find_program, free_port, running, tcp_ready, udp_ready
-from tests.peers.servers import Endpoints
+from tests.peers.process import free_port
+from tests.peers.servers import Endpoints, running_caddy
 
 
 @contextmanager
@@ -22,26 +22,16 @@ def caddy_front(folder: Path, certificates: Certificates, behind: Endpoints) -> 
     Raises:
         ProgramMissing: caddy is not installed.
     """
-    program, port = find_program("caddy", "caddy"), free_port()
-    config = folder / "Caddyfile-doh"
-    config.write_text(
-        _CADDYFILE.format(
-            folder=folder,
-            cert=certificates.server.cert,
-            key=certificates.server.key,
-            port=port,
-            behind=behind.https_port,
-            ca=behind.ca,
-        ),
-        encoding="utf-8",
+    port = free_port()
+    text = _CADDYFILE.format(
+        folder=folder,
+        cert=certificates.server.cert,
+        key=certificates.server.key,
+        port=port,
+        behind=behind.https_port,
+        ca=behind.ca,
     )
-    home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    with running(
-        [program, "run", "--config", str(config), "--adapter", "caddyfile"],
-        log=folder / "caddy-doh.log",
-        env=home,
-        ready=lambda _: tcp_ready(port) and udp_ready(port),
-    ) as server:
+    with running_caddy(folder, "caddy-doh", text, port) as server:
         yield Endpoints("caddy-doh", server, certificates.ca, https_port=port)
 
 

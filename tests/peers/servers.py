@@ -89,28 +89,17 @@ def caddy(
     Raises:
         ProgramMissing: caddy is not installed.
     """
-    program = find_program("caddy", "caddy")
     https_port, http_port = free_port(), free_port()
-    config = folder / "Caddyfile"
-    config.write_text(
-        _CADDYFILE.format(
-            folder=folder,
-            cert=certificates.server.cert,
-            key=certificates.server.key,
-            https_port=https_port,
-            http_port=http_port,
-            upstream_port=upstream_port,
-            client_auth="" if client_ca is None else _CADDY_CLIENT_AUTH.format(ca=client_ca),
-        ),
-        encoding="utf-8",
+    text = _CADDYFILE.format(
+        folder=folder,
+        cert=certificates.server.cert,
+        key=certificates.server.key,
+        https_port=https_port,
+        http_port=http_port,
+        upstream_port=upstream_port,
+        client_auth="" if client_ca is None else _CADDY_CLIENT_AUTH.format(ca=client_ca),
     )
-    home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
-    with running(
-        [program, "run", "--config", str(config), "--adapter", "caddyfile"],
-        log=folder / "caddy.log",
-        env=home,
-        ready=lambda _: tcp_ready(http_port) and tcp_ready(https_port) and udp_ready(https_port),
-    ) as server:
+    with running_caddy(folder, "caddy", text, https_port, http_port) as server:
         yield Endpoints(
             "caddy",
             server,
@@ -119,6 +108,26 @@ def caddy(
             http_port=http_port,
             h2c_port=http_port,
         )
+
+
+@contextmanager
+def running_caddy(
+    folder: Path, name: str, text: str, https_port: int, *http_ports: int
+) -> Iterator[RunningServer]:
+    """Caddy with a configuration of one's own, which is kept under a name, like its log.
+
+    Raises:
+        ProgramMissing: caddy is not installed.
+    """
+    program, config = find_program("caddy", "caddy"), folder / f"{name}.caddyfile"
+    config.write_text(text, encoding="utf-8")
+    with running(
+        [program, "run", "--config", str(config), "--adapter", "caddyfile"],
+        log=folder / f"{name}.log",
+        env={"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
+        ready=lambda _: all(map(tcp_ready, (https_port, *http_ports))) and udp_ready(https_port),
+    ) as server:
+        yield server
 
 
 @contextmanager
