@@ -42,7 +42,6 @@ from .tcp_sample import TcpReading
 WRITE_BYTES = 256 * 1024
 #: Chunks of this size are not copied into one write with others.
 JOIN_BYTES = 64 * 1024
-_READ_BYTES = 64 * 1024
 #: How long GOAWAY may take to be written when the connection is closed.
 GOODBYE_S = 0.5
 #: How long an answer is awaited after a write failed: a server that refuses a body with 413 and
@@ -142,21 +141,23 @@ class Http2Connection(MultiplexedConnection):
     # --- the reader -------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        while self._life is not _Life.OVER:
+        if self._life is not _Life.OVER:
             try:
-                data = await self._stream.receive(_READ_BYTES)
+                await self._stream.receive_each(self._take)
             except ConnectionLost as error:
                 self._end(error)
-                return
-            for event in self.machine.receive_data(data):
-                self._handle(event, self._stream.read_ns)
-            if not data:
-                # Also where the machine was over before, and so has nothing to say of it: an end
-                # that is asked for again comes again at once, and the loop would never turn.
-                self._end(ConnectionLost("the server ended the connection"))
-                return
+
+    def _take(self, data: bytes) -> bool:
+        """Take what was read, without waiting for anyone; whether more is wanted."""
+        for event in self.machine.receive_data(data):
+            self._handle(event, self._stream.read_ns)
+        if not data:
+            # Also where the machine was over before, and so has nothing to say of it.
+            self._end(ConnectionLost("the server ended the connection"))
+        else:
             self.kick()
             self.stream_finished()
+        return self._life is not _Life.OVER
 
     def _handle(self, event: Event, at: Ns) -> None:
         if isinstance(event, ConnectionTerminated):

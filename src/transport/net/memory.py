@@ -21,7 +21,7 @@ from ..errors import ConnectionLost, Phase
 from ..facts import TlsFacts
 from ..profile.moments import Ns
 from .reasons import lost
-from .stream import WireCounters
+from .stream import Take, WireCounters
 from .transmit_stamps import TransmitStamps
 
 Address = tuple[str, int]
@@ -136,6 +136,14 @@ class MemoryStream:
         with anyio.CancelScope(deadline=until_s):
             return await self.receive()
         return None
+
+    async def receive_each(self, take: Take) -> None:
+        """Give everything that arrives to `take`; see `ByteStream.receive_each`."""
+        data = b"more"
+        while data:
+            data = await self.receive()
+            if not take(data):
+                return
 
     def send_nowait(self, data: Buffer) -> int:
         """Write what fits; see `LayerableStream.send_nowait`."""

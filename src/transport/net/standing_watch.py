@@ -41,7 +41,10 @@ class StandingWatch:
         One task at a time.
         """
         if not self._registered:
+            # The context goes with the callback, in which no task runs that would tell.
+            token = sniffio.current_async_library_cvar.set("asyncio")
             self._loop.add_reader(self._fd, self._readable)
+            sniffio.current_async_library_cvar.reset(token)
             self._registered = True
         self._waiter = waiter = self._loop.create_future()
         timer = None if until_s == inf else self._loop.call_at(until_s, self._wake, False)

@@ -10,6 +10,9 @@ from ..buffers import Buffer
 from ..facts import TlsFacts
 from .transmit_stamps import TransmitStamps
 
+Take = Callable[[bytes], bool]
+"""Takes bytes that have arrived, and says whether it wants more; it must not wait."""
+
 #: What every room has place for.
 LONGEST_FILL_BYTES = 264 * 1024
 
@@ -69,6 +72,18 @@ class ByteStream(Protocol):
         """The same up to a time of the event loop's clock; None when nothing has come by then.
 
         Cheaper than a cancel scope around `receive`, where the event loop allows it.
+
+        Raises:
+            ConnectionLost: the connection broke.
+        """
+        ...
+
+    async def receive_each(self, take: Take) -> None:
+        """Give everything that arrives to `take`, until it wants no more or the end has come.
+
+        `take` gets what `receive` would return, and says whether it wants more; it is not asked
+        after `b""`. Where the event loop allows it, that happens as soon as the loop tells of the
+        bytes, without waking the task that waits here. What it raises comes out.
 
         Raises:
             ConnectionLost: the connection broke.

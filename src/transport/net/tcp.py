@@ -33,7 +33,7 @@ from .sendfile import (
 )
 from .socket_options import DEFAULT_OPTIONS, bind_local, prepare
 from .standing_watch import StandingWatch, standing_watch
-from .stream import WireCounters
+from .stream import Take, WireCounters
 from .transmit_stamps import TransmitStamps, stamp_transmissions
 
 #: Bytes moved one way before other tasks get a turn, if the kernel never made us wait. Measured on
@@ -87,6 +87,8 @@ class TcpStream:
         self._arrived: bytes | OSError | None = None
         """What was read while somebody waited, not handed out yet."""
         self._wanted_bytes = 0
+        self._taker: _Taker | None = None
+        """Who gets what is read while somebody waits."""
         self._watch: StandingWatch | None = None
         self._watchable = True
         self._send_credit = _TURN_BYTES
@@ -142,6 +144,24 @@ class TcpStream:
     async def receive_until(self, until_s: float) -> bytes | None:
         """The same up to a time; see `ByteStream.receive_until`."""
         return await self._receive(_RECEIVE_BYTES, until_s)
+
+    async def receive_each(self, take: Take) -> None:
+        """Give everything that arrives to `take`; see `ByteStream.receive_each`."""
+        self._check_open()
+        taker = _Taker(take)
+        while taker.wants_more:
+            data = self.receive_nowait(_RECEIVE_BYTES)
+            if data is not None:
+                taker.take(data)
+                await self._spend_turn(len(data))
+                continue
+            self._taker, self._wanted_bytes = taker, _RECEIVE_BYTES
+            try:
+                await self._wait_readable(inf)
+            finally:
+                self._taker = None
+        if taker.failure is not None:
+            raise taker.failure
 
     def send_nowait(self, data: Buffer) -> int:
         """Give what the operating system takes at once; see `LayerableStream.send_nowait`."""
@@ -281,6 +301,13 @@ class TcpStream:
         self._receive_credit -= max(len(data), _CALL_BYTES)
         return data
 
+    async def _spend_turn(self, byte_count: int) -> None:
+        """Let other tasks have theirs after so many bytes were received."""
+        self._receive_credit -= max(byte_count, _CALL_BYTES)
+        if self._receive_credit <= 0:
+            await checkpoint()
+            self._receive_credit = _TURN_BYTES
+
     def _read(self, max_bytes: int) -> bytes | OSError | None:
         """Make the system call; None when nothing has arrived."""
         try:
@@ -298,8 +325,11 @@ class TcpStream:
         if self.stamps is not None:
             # They make the socket look readable until they are taken.
             self.stamps.drain()
-        self._arrived = self._read(self._wanted_bytes)
-        return self._arrived is not None
+        arrived = self._read(self._wanted_bytes)
+        if self._taker is not None and arrived and isinstance(arrived, bytes):
+            return not self._taker.take(arrived)
+        self._arrived = arrived
+        return arrived is not None
 
     async def _wait_readable(self, until_s: float) -> bool:
         """Wait for something to read; False when it is later than `until_s`."""
@@ -358,6 +388,25 @@ class TcpStream:
         if exc.errno != errno.EPIPE and self._failure is None:
             self._failure = exc
         return connection_lost(exc, self.peer, phase=phase)
+
+
+class _Taker:
+    """Takes what arrives, and keeps what that raises for the task that waits."""
+
+    __slots__ = ("_take", "failure", "wants_more")
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self.wants_more = True
+        self.failure: Exception | None = None
+
+    def take(self, data: bytes) -> bool:
+        """Take bytes that were read, `b""` at end of file; whether more is wanted."""
+        try:
+            self.wants_more = self._take(data) and bool(data)
+        except Exception as exc:  # noqa: BLE001 - an event loop would only log it
+            self.wants_more, self.failure = False, exc
+        return self.wants_more
 
 
 async def connect_tcp(

@@ -23,7 +23,7 @@ from ..sessions import SessionSlot
 from ..sources.positional import read_at
 from .reasons import lost
 from .sendfile import unreadable
-from .stream import Fill, LayerableStream, WireCounters
+from .stream import Fill, LayerableStream, Take, WireCounters
 from .tls_context import TlsSetup
 from .tls_errors import handshake_error, tls_reason
 from .tls_secrets import client_random
@@ -36,6 +36,8 @@ _STEP_BYTES = 64 * 1024
 _BULK_STEP_BYTES = 256 * 1024
 #: One more than a step has: so many bytes with the head of an HTTP/2 frame leave in one go.
 _BULK_RECORDS = _BULK_STEP_BYTES // MAX_CONTENT_BYTES + 1
+#: Plaintext handed out at a time.
+_LONGEST_READ_BYTES = 64 * 1024
 #: Housekeeping that the peer makes us owe it without reading it; an honest one causes 27 bytes.
 _LONGEST_DEBT_BYTES = 64 * 1024
 #: Reads of one liveness check, or before closing; what a server sends unasked (tickets) fits into
@@ -209,7 +211,7 @@ class TlsStream:
         count, self._prompt_rest = self._prompt_rest, 0
         await self._deliver(count, first=False)
 
-    async def receive(self, max_bytes: int = 65536) -> bytes:
+    async def receive(self, max_bytes: int = _LONGEST_READ_BYTES) -> bytes:
         """Return at least one byte of plaintext, or `b""` at end; see `ByteStream.receive`."""
         self._check_open()
         while (data := self._decrypt_all(max_bytes)) is None:
@@ -220,13 +222,35 @@ class TlsStream:
     async def receive_until(self, until_s: float) -> bytes | None:
         """The same up to a time; see `ByteStream.receive_until`."""
         self._check_open()
-        while (data := self._decrypt_all(65536)) is None:
+        while (data := self._decrypt_all(_LONGEST_READ_BYTES)) is None:
             encrypted = await self._inner.receive_until(until_s)
             if encrypted is None:
                 return None
             self._feed(encrypted)
             self._check_open()
         return data
+
+    async def receive_each(self, take: Take) -> None:
+        """Give all plaintext that arrives to `take`; see `ByteStream.receive_each`."""
+        self._check_open()
+        wants_more = True
+
+        def take_encrypted(encrypted: bytes) -> bool:
+            self._feed(encrypted)
+            return take_decrypted()
+
+        def take_decrypted() -> bool:
+            nonlocal wants_more
+            while wants_more and not self._drained:
+                data = self._decrypt_all(_LONGEST_READ_BYTES)
+                if data is not None:
+                    wants_more = take(data) and bool(data)
+            return wants_more
+
+        if take_decrypted():
+            await self._inner.receive_each(take_encrypted)
+            if wants_more:
+                self._check_open()
 
     def send_promptly(self, data: Buffer) -> int:
         """`send_nowait`: through several layers of TLS, nobody can tell what has left."""
@@ -242,7 +266,7 @@ class TlsStream:
         self._flush_nowait()
         return memoryview(data).nbytes
 
-    def receive_nowait(self, max_bytes: int = 65536) -> bytes | None:
+    def receive_nowait(self, max_bytes: int = _LONGEST_READ_BYTES) -> bytes | None:
         """Return what is there, None if nothing; see `LayerableStream.receive_nowait`."""
         self._check_open()
         while (data := self._decrypt(max_bytes)) is None:
