@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
+from dataclasses import FrozenInstanceError, fields, replace
 from itertools import count
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from trilane.transport.profile.moments import (
     TransportSample,
     WallAnchor,
 )
-from trilane.transport.profile.profile import fold
+from trilane.transport.profile.profile import Profile, fold
 from trilane.transport.profile.recorder import Recorder
 
 TLS = TlsFacts(version="TLSv1.3", cipher="TLS_AES_128_GCM_SHA256", alpn=None, session_resumed=False)
@@ -72,6 +74,18 @@ def record(
     leg.upload_complete = True
     leg.sent_bytes, leg.received_bytes = 1000, 200
     return recorder
+
+
+def test_a_profile_read_field_by_field_is_the_value_it_always_was() -> None:
+    recorder = record()
+    profile = fold(recorder)
+    values = {each.name: getattr(fold(recorder), each.name) for each in fields(Profile)}
+
+    assert profile == Profile(**values) == replace(profile) == pickle.loads(pickle.dumps(profile))
+    assert (hash(profile), repr(profile)) == (hash(Profile(**values)), repr(Profile(**values)))
+    assert not hasattr(profile, "no_such_field")
+    with pytest.raises(FrozenInstanceError):
+        profile.dns_start = 1  # type: ignore[misc]
 
 
 def test_a_fresh_connection_brings_its_moments() -> None:

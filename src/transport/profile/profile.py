@@ -1,12 +1,17 @@
 """The profile of one call: a pure fold over its record, checked against its own order.
 
+A field is read from the record when it is first asked for: of most profiles only a few are.
+
 All moments are nanoseconds of `time.monotonic_ns` (`Ns`); None means that it did not happen.
 `Profile.seed` gives the seed's view: epoch milliseconds under the seed's names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from ..config import HttpVersion
 from ..facts import TlsFacts
@@ -31,8 +36,26 @@ class LegSummary:
     received_bytes: int
 
 
+class _Fields:
+    """Where the fields of a profile come from that was not made of given values."""
+
+    __slots__ = ("_record",)
+    _record: Recorder
+
+    if not TYPE_CHECKING:  # it would let any name pass for a field
+
+        def __getattr__(self, name: str) -> object:
+            """Read a field that nobody has asked for yet."""
+            read = _READ.get(name)
+            if read is None:
+                raise AttributeError(f"a profile has no {name!r}")
+            value = read(self._record)
+            object.__setattr__(self, name, value)
+            return value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(_Fields):
     """What happened when; see `docs/profile.md` for the event behind each field."""
 
     url: str | None
@@ -137,93 +160,91 @@ class Profile:
 
 
 def fold(recorder: Recorder) -> Profile:
-    """Turn a record, complete or not, into its profile."""
-    legs = recorder.legs
-    last = legs[-1] if legs else Leg("")
-    redirected = any(leg.is_redirect for leg in legs)
-    times = _clamped(last)
-    facts = last.connection
-    return Profile(
-        url=last.url or None,
-        invoke_start=recorder.invoke_start,
-        queue_start=recorder.queue_start,
-        queue_end=recorder.queue_end,
-        redirect_start=legs[0].times[Moment.FETCH_START] if redirected else None,
-        redirect_end=last.times[Moment.FETCH_START] if redirected else None,
-        redirects_same_origin=redirected and len({_origin(leg.url) for leg in legs}) == 1,
-        fetch_start=times[Moment.FETCH_START],
-        dns_start=times[Moment.DNS_START],
-        dns_end=times[Moment.DNS_END],
-        http_dns=recorder.http_dns,
-        http_dns_start=times[Moment.HTTP_DNS_START],
-        http_dns_end=times[Moment.HTTP_DNS_END],
-        connect_start=times[Moment.CONNECT_START],
-        tcp_connected=times[Moment.TCP_CONNECTED],
-        proxy_connect_start=times[Moment.PROXY_CONNECT_START],
-        proxy_connect_end=times[Moment.PROXY_CONNECT_END],
-        proxy_handshake_start=times[Moment.PROXY_HANDSHAKE_START],
-        proxy_handshake_end=times[Moment.PROXY_HANDSHAKE_END],
-        tls_start=times[Moment.TLS_START],
-        tls_end=times[Moment.TLS_END],
-        connect_end=times[Moment.CONNECT_END],
-        handshake_confirmed=_confirmed(last),
-        request_start=times[Moment.REQUEST_START],
-        request_end=times[Moment.REQUEST_END],
-        request_acked=times[Moment.REQUEST_ACKED],
-        interim_start=times[Moment.INTERIM_START],
-        response_start=times[Moment.RESPONSE_START],
-        response_head_end=times[Moment.RESPONSE_HEAD_END],
-        response_end=times[Moment.RESPONSE_END],
-        failed=recorder.failed,
-        status=last.status,
-        http_version=facts.version if facts else None,
-        proxy=last.proxy,
-        peer_ip=facts.peer[0] if facts and facts.peer else None,
-        port=facts.peer[1] if facts and facts.peer else None,
-        connection_id=facts.connection_id if facts else None,
-        socket_reused=last.socket_reused,
-        tls=facts.tls if facts else None,
-        transport=last.sample,
-        attempts=tuple(attempt for leg in legs for attempt in leg.attempts),
-        legs=tuple(_summary(leg) for leg in legs),
-        sent_bytes=sum(leg.sent_bytes for leg in legs),
-        received_bytes=sum(leg.received_bytes for leg in legs),
-        body_bytes=last.body_bytes,
-        body_sent_bytes=last.body_sent_bytes,
-        body_acked_bytes=last.body_acked_bytes,
-        upload_complete=last.upload_complete,
-        early_response=_is_early(last, times[Moment.REQUEST_END], times[Moment.RESPONSE_START]),
-        high_performance=last.high_performance,
-        quality=recorder.quality,
-    )
+    """Turn a record, complete or not, into its profile; nothing may be added to it any more."""
+    profile = Profile.__new__(Profile)
+    object.__setattr__(profile, "_record", recorder)
+    return profile
 
 
-def _is_early(leg: Leg, request_end: Ns | None, response_start: Ns | None) -> bool:
-    """Whether the response began before the request had been sent."""
-    if response_start is None:
-        return False
-    return not leg.upload_complete or (request_end or response_start) > response_start
+_Read = Callable[[Recorder], object]
 
 
-def _clamped(leg: Leg) -> list[Ns | None]:
+def _last(recorder: Recorder) -> Leg:
+    return recorder.legs[-1] if recorder.legs else Leg("")
+
+
+def _moment(moment: Moment) -> _Read:
+    return lambda recorder: _last(recorder).times[moment]
+
+
+def _connecting(moment: Moment) -> _Read:
     """A connection begun before the leg did not hold it up until the leg began (Fetch §4.6)."""
-    if leg.socket_reused:
-        return leg.times
-    times = list(leg.times)
-    fetch_start = times[Moment.FETCH_START]
-    if fetch_start is not None:
-        for moment in range(Moment.DNS_START, Moment.CONNECT_END + 1):
-            at = times[moment]
-            times[moment] = None if at is None else max(at, fetch_start)
-    return times
+
+    def read(recorder: Recorder) -> Ns | None:
+        leg = _last(recorder)
+        at, fetch_start = leg.times[moment], leg.times[Moment.FETCH_START]
+        if at is None or fetch_start is None or leg.socket_reused:
+            return at
+        return max(at, fetch_start)
+
+    return read
 
 
-def _confirmed(leg: Leg) -> Ns | None:
+def _confirmed(recorder: Recorder) -> Ns | None:
     """A moment of the connection, like those above, but one that may come after them all."""
+    leg = _last(recorder)
     facts, fetch_start = leg.connection, leg.times[Moment.FETCH_START]
     if facts is None or leg.socket_reused or facts.handshake_confirmed is None:
         return None
     return max(facts.handshake_confirmed, fetch_start or 0)
+
+
+def _of_leg(name: str) -> _Read:
+    get = attrgetter(name)
+    return lambda recorder: get(_last(recorder))
+
+
+def _of_connection(name: str) -> _Read:
+    get = attrgetter(name)
+
+    def read(recorder: Recorder) -> object:
+        facts = _last(recorder).connection
+        return None if facts is None else get(facts)
+
+    return read
+
+
+def _peer(index: int) -> _Read:
+    def read(recorder: Recorder) -> object:
+        facts = _last(recorder).connection
+        return None if facts is None or facts.peer is None else facts.peer[index]
+
+    return read
+
+
+def _redirected(leg: int) -> _Read:
+    """The start of a leg, when there was a redirect."""
+    return lambda recorder: (
+        recorder.legs[leg].times[Moment.FETCH_START] if _has_redirect(recorder) else None
+    )
+
+
+def _has_redirect(recorder: Recorder) -> bool:
+    return any(leg.is_redirect for leg in recorder.legs)
+
+
+def _is_one_origin(recorder: Recorder) -> bool:
+    return _has_redirect(recorder) and len({_origin(leg.url) for leg in recorder.legs}) == 1
+
+
+def _is_early(recorder: Recorder) -> bool:
+    """Whether the response began before the request had been sent."""
+    leg = _last(recorder)
+    request_end = leg.times[Moment.REQUEST_END]
+    response_start = leg.times[Moment.RESPONSE_START]
+    if response_start is None:
+        return False
+    return not leg.upload_complete or (request_end or response_start) > response_start
 
 
 def _origin(url: str) -> Origin:
@@ -243,3 +264,39 @@ def _summary(leg: Leg) -> LegSummary:
         sent_bytes=leg.sent_bytes,
         received_bytes=leg.received_bytes,
     )
+
+
+_CALL = ("invoke_start", "queue_start", "queue_end", "http_dns", "failed", "quality")
+_LEG = (
+    *("status", "proxy", "socket_reused", "upload_complete", "high_performance"),
+    *("body_bytes", "body_sent_bytes", "body_acked_bytes"),
+)
+
+#: How each field follows from the record.
+_READ: dict[str, _Read] = {
+    **{moment.name.lower(): _moment(moment) for moment in Moment},
+    **{
+        moment.name.lower(): _connecting(moment)
+        for moment in Moment
+        if Moment.DNS_START <= moment <= Moment.CONNECT_END
+    },
+    **{name: attrgetter(name) for name in _CALL},
+    **{name: _of_leg(name) for name in _LEG},
+    "url": lambda recorder: _last(recorder).url or None,
+    "redirect_start": _redirected(0),
+    "redirect_end": _redirected(-1),
+    "redirects_same_origin": _is_one_origin,
+    "handshake_confirmed": _confirmed,
+    "http_version": _of_connection("version"),
+    "peer_ip": _peer(0),
+    "port": _peer(1),
+    "connection_id": _of_connection("connection_id"),
+    "tls": _of_connection("tls"),
+    "transport": _of_leg("sample"),
+    "attempts": lambda recorder: tuple(a for leg in recorder.legs for a in leg.attempts),
+    "legs": lambda recorder: tuple(map(_summary, recorder.legs)),
+    "sent_bytes": lambda recorder: sum(leg.sent_bytes for leg in recorder.legs),
+    "received_bytes": lambda recorder: sum(leg.received_bytes for leg in recorder.legs),
+    "early_response": _is_early,
+    "wall": lambda _: WALL,
+}
