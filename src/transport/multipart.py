@@ -8,8 +8,8 @@ CRLF, which suits text typed into a form and would damage data.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -98,13 +98,15 @@ class _Layout:
 
     def __init__(self, boundary: str) -> None:
         self._boundary = boundary
-        self._pending = bytearray()
+        self._delimiter = f"--{boundary}\r\n".encode()
+        self._pending: list[bytes] = []
+        """Our own bytes since the last piece."""
         self._pieces: list[Buffer] = []
         self._sources: list[Source] = []
 
     def add_field(self, name: str, value: str) -> None:
         self._begin_part(_part_head(name, None, None))
-        self._pending += value.encode() + b"\r\n"
+        self._pending += (value.encode(), b"\r\n")
 
     def add_file(self, part: Part, source: Source) -> None:
         filename = part.filename
@@ -115,36 +117,33 @@ class _Layout:
             content_type = guess_content_type(filename)
         self._begin_part(_part_head(part.name, filename, content_type), _more_fields(part))
         self._place(source)
-        self._pending += b"\r\n"
+        self._pending.append(b"\r\n")
 
     def finish(self) -> Sequence[Source]:
-        self._pending += f"--{self._boundary}--\r\n".encode()
+        self._pending.append(f"--{self._boundary}--\r\n".encode())
         self._flush()
         return self._sources
 
     def _begin_part(self, head: bytes, more_fields: bytes = b"") -> None:
-        self._pending += f"--{self._boundary}\r\n".encode()
-        self._pending += head
-        self._pending += more_fields
-        self._pending += b"\r\n"
+        self._pending += (self._delimiter, head, more_fields, b"\r\n")
 
     def _place(self, source: Source) -> None:
         if isinstance(source, MemorySource):
-            self._pieces += (bytes(self._pending), *source.in_memory())
+            self._pieces += (b"".join(self._pending), *source.in_memory())
             self._pending.clear()
         else:
             self._flush()
             self._sources.append(source)
 
     def _flush(self) -> None:
-        self._sources.append(MemorySource((*self._pieces, bytes(self._pending))))
+        self._sources.append(MemorySource((*self._pieces, b"".join(self._pending))))
         self._pieces.clear()
         self._pending.clear()
 
 
 def _checked_boundary(boundary: str | None) -> str:
     if boundary is None:
-        return "trilane-" + secrets.token_hex(16)
+        return "trilane-" + os.urandom(16).hex()
     if not _BOUNDARY.fullmatch(boundary):
         raise UsageError(f"boundary {boundary!r}: 1 to 70 of the characters 0-9 A-Z a-z ' + _ . -")
     return boundary

@@ -38,7 +38,7 @@ async def source_from(value: FileInput) -> Source:
     """
     if not mimetypes.inited:
         await load_type_table()
-    if _is_buffer(value):
+    if type(value) is bytes or _is_buffer(value):
         return MemorySource((cast("bytes", value),))
     if isinstance(value, (str, os.PathLike)):
         return await path_source(value)
@@ -76,8 +76,6 @@ async def _plain_source(file: BufferedReader | BufferedRandom | FileIO) -> Sourc
 
 
 def _is_buffer(value: object) -> bool:
-    if type(value) is bytes:
-        return True
     # What can be read like a file (an mmap) has a position to be respected.
     if isinstance(value, os.PathLike) or hasattr(value, "read"):
         return False

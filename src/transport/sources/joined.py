@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from ..body import FileRange
 from ..buffers import Buffer
@@ -31,8 +32,7 @@ class JoinedBody:
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = tuple(sources)
         lengths = [source.length for source in self._sources]
-        known = [length for length in lengths if length is not None]
-        self._length = sum(known) if len(known) == len(lengths) else None
+        self._length = None if None in lengths else sum(cast("list[int]", lengths))
 
     @property
     def length(self) -> int | None:
@@ -46,6 +46,8 @@ class JoinedBody:
 
     def in_memory(self) -> Sequence[Buffer] | None:
         """The pieces of every source, if all are in memory."""
+        if len(self._sources) == 1:
+            return self._sources[0].in_memory()
         joined: list[Buffer] = []
         for source in self._sources:
             pieces = source.in_memory()

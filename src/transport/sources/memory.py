@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 
 from ..buffers import Buffer
@@ -19,13 +19,14 @@ class MemorySource(Source):
     """
 
     def __init__(self, pieces: Iterable[Buffer]) -> None:
-        views = [byte_view(piece, "the list") for piece in pieces]
-        self._views = tuple([view for view in views if view.nbytes])
-        self._length = sum([view.nbytes for view in self._views])
+        # Views of bytes are made when they are read: few are.
+        flat = [p if type(p) is bytes else byte_view(p, "the list") for p in pieces]
+        self._pieces = tuple([piece for piece in flat if piece])
+        self._length = sum(map(len, self._pieces))
 
-    def in_memory(self) -> tuple[memoryview, ...]:
+    def in_memory(self) -> Sequence[Buffer]:
         """The pieces that hold anything."""
-        return self._views
+        return self._pieces
 
     @property
     def length(self) -> int:
@@ -39,7 +40,7 @@ class MemorySource(Source):
 
     async def open(self) -> MemoryReader:
         """Begin at the first piece."""
-        return MemoryReader(self._views)
+        return MemoryReader(tuple(map(memoryview, self._pieces)))
 
 
 class MemoryReader(SourceReader):
