@@ -1,0 +1,39 @@
+"""Content types by the ending of a name: what `mimetypes` says, however it is asked."""
+
+from __future__ import annotations
+
+import mimetypes
+
+import pytest
+
+from trilane.transport.sources.naming import guess_content_type
+
+mimetypes.init()
+
+ENDINGS = ["", ".", ".bin", ".PNG", ".txt", ".tgz", ".TGZ", ".Z", ".z", ".gz", ".unheard-of"]
+COMPRESSED = {"gzip": "application/gzip", "compress": "application/x-compress"}
+
+
+@pytest.mark.parametrize("ending", [*ENDINGS, *mimetypes.suffix_map, *mimetypes.encodings_map])
+@pytest.mark.parametrize("stem", ["name", "archive.tar", ".hidden", "a.b.c", "http://x/?y"])
+def test_the_type_is_what_mimetypes_says(stem: str, ending: str) -> None:
+    name = stem + ending
+    inner, encoding = mimetypes.guess_type("file" + name[name.find(".") :])
+    if encoding in COMPRESSED:
+        inner = COMPRESSED[encoding]
+    if encoding in {None, *COMPRESSED} and not name.startswith((".", "http")):
+        assert guess_content_type(name) == (inner or "application/octet-stream")
+
+
+def test_every_known_ending_is_found() -> None:
+    endings = [ending for ending in mimetypes.types_map if ending.count(".") == 1]
+    assert {each: guess_content_type("name" + each.upper()) for each in endings} == {
+        each: mimetypes.types_map[each] for each in endings
+    }
+
+
+def test_a_type_added_later_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert guess_content_type("name.own-ending") == "application/octet-stream"
+    monkeypatch.setitem(mimetypes.types_map, ".own-ending", "text/x-own")
+
+    assert guess_content_type("name.own-ending") == "text/x-own"
