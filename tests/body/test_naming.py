@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Callable
 
 import pytest
 
@@ -25,10 +26,14 @@ def test_the_type_is_what_mimetypes_says(stem: str, ending: str) -> None:
         assert guess_content_type(name) == (inner or "application/octet-stream")
 
 
-def test_every_known_ending_is_found() -> None:
-    endings = [ending for ending in mimetypes.types_map if ending.count(".") == 1]
-    assert {each: guess_content_type("name" + each.upper()) for each in endings} == {
-        each: mimetypes.types_map[each] for each in endings
+@pytest.mark.parametrize("write", [str, str.upper, str.lower])
+def test_every_known_ending_is_found(write: Callable[[str], str]) -> None:
+    names = ["name" + write(ending) for ending in mimetypes.types_map if ending.count(".") == 1]
+    guessed = {name: mimetypes.guess_type(name) for name in names}
+
+    assert {name: guess_content_type(name) for name in names} == {
+        name: COMPRESSED[coding] if coding else found or "application/octet-stream"
+        for name, (found, coding) in guessed.items()
     }
 
 
