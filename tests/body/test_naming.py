@@ -12,7 +12,13 @@ from trilane.transport.sources.naming import guess_content_type
 mimetypes.init()
 
 ENDINGS = ["", ".", ".bin", ".PNG", ".txt", ".tgz", ".TGZ", ".Z", ".z", ".gz", ".unheard-of"]
-COMPRESSED = {"gzip": "application/gzip", "compress": "application/x-compress"}
+UNKNOWN = "application/octet-stream"
+COMPRESSED = {
+    "bzip2": "application/x-bzip2",
+    "compress": "application/x-compress",
+    "gzip": "application/gzip",
+    "xz": "application/x-xz",
+}
 
 
 @pytest.mark.parametrize("ending", [*ENDINGS, *mimetypes.suffix_map, *mimetypes.encodings_map])
@@ -20,10 +26,10 @@ COMPRESSED = {"gzip": "application/gzip", "compress": "application/x-compress"}
 def test_the_type_is_what_mimetypes_says(stem: str, ending: str) -> None:
     name = stem + ending
     inner, encoding = mimetypes.guess_type("file" + name[name.find(".") :])
-    if encoding in COMPRESSED:
-        inner = COMPRESSED[encoding]
-    if encoding in {None, *COMPRESSED} and not name.startswith((".", "http")):
-        assert guess_content_type(name) == (inner or "application/octet-stream")
+    if encoding is not None:
+        inner = COMPRESSED.get(encoding)
+    if not name.startswith((".", "http")):
+        assert guess_content_type(name) == (inner or UNKNOWN)
 
 
 @pytest.mark.parametrize("write", [str, str.upper, str.lower])
@@ -32,13 +38,13 @@ def test_every_known_ending_is_found(write: Callable[[str], str]) -> None:
     guessed = {name: mimetypes.guess_type(name) for name in names}
 
     assert {name: guess_content_type(name) for name in names} == {
-        name: COMPRESSED[coding] if coding else found or "application/octet-stream"
+        name: COMPRESSED.get(coding, UNKNOWN) if coding else found or UNKNOWN
         for name, (found, coding) in guessed.items()
     }
 
 
 def test_a_type_added_later_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert guess_content_type("name.own-ending") == "application/octet-stream"
+    assert guess_content_type("name.own-ending") == UNKNOWN
     monkeypatch.setitem(mimetypes.types_map, ".own-ending", "text/x-own")
 
     assert guess_content_type("name.own-ending") == "text/x-own"
