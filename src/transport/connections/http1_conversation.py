@@ -186,7 +186,7 @@ class Conversation:
         self._wake()
         with anyio.move_on_after(EXPECT_WAIT_S):
             while not (self._may_send_body or self._request.sending_over):
-                await self._request.changed.wait()
+                await self._request.wait_changed()
         await self._writer.send_from(reader)
 
     # --- the receiving task -------------------------------------------------------------------

@@ -87,6 +87,7 @@ class Http2Connection(MultiplexedConnection):
         self._feeds: dict[int, RangeFeed] = {}
         self._ranges: dict[int, RangeFeed] = {}
         """Those that are within a range of a file; the writer takes turns of them in this order."""
+        self._tells_acks = True
         self._spans: dict[int, SentSpan] = {}
         """Of the requests in progress, when the kernel makes stamps."""
 
@@ -276,7 +277,7 @@ class Http2Connection(MultiplexedConnection):
             raise
         feed.took(count)
         stream.body_queued += count
-        stream.moved_s = anyio.current_time()
+        stream.moved_s = self.clock_s()
         stream.exchange.recorder.leg.high_performance = True
         acked_bytes = self._acked_wire_bytes() if stream.exchange.profile else None
         self._account(stream, count, acked_bytes, end=False)
@@ -404,17 +405,30 @@ class Http2Connection(MultiplexedConnection):
         else:
             self._write_promptly(prompt)
 
-    def reading(self) -> Reading:
-        """TCP's figures now."""
-        return TcpReading(self._stream, time.monotonic_ns())
+    def take_reading(self, stream: RequestStream) -> Reading:
+        """TCP's figures now; they say as well how much of the request was acknowledged."""
+        reading = TcpReading(self._stream, time.monotonic_ns())
+        if reading.acked_bytes is not None:
+            _take_acks(stream, reading.acked_bytes)
+        return reading
 
-    def poll_acked(self, stream: RequestStream) -> bool:
+    def awaits_ack(self, stream: RequestStream) -> bool:
+        """Whether the kernel is yet to be asked about a request that has left."""
+        return (
+            stream.end_flushed
+            and not stream.ledger.finished
+            and stream.exchange.profile
+            and self._tells_acks
+        )
+
+    def poll_acked(self, stream: RequestStream) -> None:
         """Ask the kernel how much of the request was acknowledged."""
-        acked_bytes = self._acked_wire_bytes() if stream.exchange.profile else None
-        if acked_bytes is None:
-            return False
-        _take_acks(stream, acked_bytes)
-        return stream.end_flushed and not stream.ledger.finished
+        if stream.ledger.finished or not stream.exchange.profile:
+            return
+        acked_bytes = self._acked_wire_bytes()
+        self._tells_acks = acked_bytes is not None
+        if acked_bytes is not None:
+            _take_acks(stream, acked_bytes)
 
     def acked_body_bytes(self, stream: RequestStream, event: BodyAcked) -> int:  # noqa: ARG002 - hook
         """Never asked: TCP acknowledges a connection's bytes, `poll_acked` assigns them."""

@@ -200,7 +200,7 @@ class Http3Connection(MultiplexedConnection):
         """Wake the sender."""
         self._link.kick()
 
-    def reading(self) -> TransportSample:
+    def take_reading(self, stream: RequestStream) -> TransportSample:  # noqa: ARG002 - hook
         """QUIC's own figures now, and what crossed the socket."""
         figures, counters = self.machine.recovery(), self._link.socket.counters
         limits = self.machine.send_limits(now_s())
@@ -227,11 +227,10 @@ class Http3Connection(MultiplexedConnection):
             datagrams_received=counters.received_datagrams,
         )
 
-    def poll_acked(self, stream: RequestStream) -> bool:
+    def poll_acked(self, stream: RequestStream) -> None:
         """Take the last word of the machine; acknowledgements come as events otherwise."""
         body_bytes, finished = self.machine.acked_body(stream.stream_id)
         stream.acked(body_bytes, finished)
-        return False
 
     def acked_body_bytes(self, stream: RequestStream, event: BodyAcked) -> int:
         """Body bytes within the stream bytes that were acknowledged."""

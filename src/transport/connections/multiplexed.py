@@ -2,7 +2,7 @@
 
 The request's own task sends its body and waits for the response; the connection's reader task
 feeds events to `dispatch`; its writer task reports what the operating system took to `flushed`.
-They meet in a `RequestStream`, whose `changed` event is replaced whenever something happened.
+They meet in a `RequestStream`, whose bell is rung whenever something happened.
 
 Rules for an early final response (RFC 9113 §8.1, RFC 9114 §4.1): a status of 300 or above, or the
 peer's word that it wants no more, stops the body. A complete 2xx response does not: the body goes
@@ -12,6 +12,7 @@ on as long as the peer takes it, and is given up once the peer takes nothing for
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from math import inf
 
 import anyio
@@ -27,6 +28,7 @@ from ..errors import (
     TransportError,
     WriteTimeout,
 )
+from ..net.loop_clock import loop_clock
 from ..profile.moments import Moment, Ns
 from ..profile.recorder import Reading
 from ..protocols.events import (
@@ -66,6 +68,7 @@ class MultiplexedConnection(Connection):
 
     def __init__(self) -> None:
         self.streams: dict[int, RequestStream] = {}
+        self.clock_s = loop_clock()
 
     @property
     def active_requests(self) -> int:
@@ -262,15 +265,14 @@ class MultiplexedConnection(Connection):
         """Wait until something happened to a request that cannot queue more of its body."""
         idle_s = LINGER_S if stream.ended else stream.exchange.timeouts.write_idle_s
         if idle_s is None:
-            await stream.changed.wait()
+            await stream.wait_changed()
             return
-        wait_s = idle_s
-        while wait_s > 0:
-            with anyio.move_on_after(wait_s) as scope:
-                await stream.changed.wait()
-            if not scope.cancelled_caught:
+        now_s = self.clock_s()
+        until_s = now_s + idle_s
+        while until_s > now_s:
+            if await stream.wait_changed(until_s):
                 return
-            wait_s = stream.moved_s + idle_s - anyio.current_time()
+            until_s, now_s = stream.moved_s + idle_s, self.clock_s()
         if not stream.ended:
             raise WriteTimeout(f"the peer took no byte of the request for {idle_s} s")
         stream.stop_sending = True
@@ -278,14 +280,18 @@ class MultiplexedConnection(Connection):
 
     async def _wait_response(self, stream: RequestStream) -> None:
         """Wait until the response is complete; meanwhile watch for the acknowledgement."""
-        silence = _Silence(stream)
+        limit_s = stream.exchange.timeouts.read_idle_s
+        silence = None if limit_s is None else _Silence(stream, limit_s, self.clock_s)
         poll_s: float | None = None
         while not stream.ended:
             if stream.error is not None:
                 raise stream.error
-            deadline_s = silence.deadline_s()
-            poll_s = next_poll_s(poll_s) if self.poll_acked(stream) else None
-            await _wait(stream, poll_s, deadline_s)
+            until_s = inf if silence is None else silence.deadline_s()
+            if self.awaits_ack(stream):
+                poll_s = next_poll_s(poll_s)
+                until_s = min(until_s, self.clock_s() + poll_s)
+            if not await stream.wait_changed(until_s):
+                self.poll_acked(stream)
         self.poll_acked(stream)
 
     def _finish(self, stream: RequestStream) -> None:
@@ -304,7 +310,7 @@ class MultiplexedConnection(Connection):
 
     def _take_sample(self, stream: RequestStream) -> None:
         if stream.exchange.profile:
-            stream.exchange.recorder.leg.reading = self.reading()
+            stream.exchange.recorder.leg.reading = self.take_reading(stream)
 
     # --- hooks of the driver ----------------------------------------------------------------
 
@@ -317,16 +323,16 @@ class MultiplexedConnection(Connection):
         self.kick()
 
     @abstractmethod
-    def reading(self) -> Reading:
-        """The transport's figures now."""
+    def take_reading(self, stream: RequestStream) -> Reading:
+        """The transport's figures now, for a request."""
 
     @abstractmethod
-    def poll_acked(self, stream: RequestStream) -> bool:
-        """Look whether more of the body was acknowledged; report it with `stream.acked`.
+    def poll_acked(self, stream: RequestStream) -> None:
+        """Look whether more of the body was acknowledged; report it with `stream.acked`."""
 
-        Returns True while polling again is worth it: the request was flushed and is not yet known
-        to be acknowledged. A driver that is told by events returns False.
-        """
+    def awaits_ack(self, stream: RequestStream) -> bool:  # noqa: ARG002 - for drivers to say
+        """Whether polling is worth it: the request was flushed, and nobody tells of its end."""
+        return False
 
     @abstractmethod
     def acked_body_bytes(self, stream: RequestStream, event: BodyAcked) -> int:
@@ -350,11 +356,12 @@ def is_short(body: Body) -> bool:
 
 
 class _Silence:
-    """How long the peer has said nothing of the response; reads no clock without a limit."""
+    """How long the peer has said nothing of the response."""
 
-    def __init__(self, stream: RequestStream) -> None:
+    def __init__(self, stream: RequestStream, limit_s: float, clock_s: Callable[[], float]) -> None:
         self._stream = stream
-        self._limit_s = stream.exchange.timeouts.read_idle_s
+        self._limit_s = limit_s
+        self._clock_s = clock_s
         self._since_s: float | None = None
         self._received_events = -1
 
@@ -364,25 +371,13 @@ class _Silence:
         Raises:
             ReadTimeout: it has been already.
         """
-        if self._limit_s is None:
-            return inf
-        now_s = anyio.current_time()
+        now_s = self._clock_s()
         if self._since_s is None or self._stream.received_events != self._received_events:
             self._since_s, self._received_events = now_s, self._stream.received_events
         deadline_s = self._since_s + self._limit_s
         if now_s >= deadline_s:
             raise ReadTimeout(f"the peer sent no byte of the response for {self._limit_s} s")
         return deadline_s
-
-
-async def _wait(stream: RequestStream, poll_s: float | None, deadline_s: float) -> None:
-    if poll_s is not None:
-        deadline_s = min(deadline_s, anyio.current_time() + poll_s)
-    if deadline_s == inf:
-        await stream.changed.wait()
-        return
-    with anyio.CancelScope(deadline=deadline_s):
-        await stream.changed.wait()
 
 
 def _reset_error(event: StreamReset, stream: RequestStream) -> TransportError:

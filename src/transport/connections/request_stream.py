@@ -8,6 +8,7 @@ import anyio
 
 from ..errors import Phase, ResponseTooLarge, TransportError
 from ..message import Headers, ResponseHead
+from ..net.bell import Bell, new_bell
 from ..profile.moments import Moment, Ns
 from ..protocols.events import DataReceived, HeadReceived
 from .acks import AckLedger
@@ -23,7 +24,7 @@ class RequestStream:
     """
 
     __slots__ = (
-        "_changed",
+        "_bell",
         "_chunks",
         "_received_body_bytes",
         "_sending_done",
@@ -67,7 +68,7 @@ class RequestStream:
         self.moved_s = -inf
         """When bytes were last taken of which `wake` tells nobody, by the event loop's clock."""
         self.received_events = 0
-        self._changed: anyio.Event | None = None
+        self._bell: Bell | None = None
         self._sending_done: anyio.Event | None = None
         self._started = False
         self._chunks: list[bytes] = []
@@ -85,23 +86,21 @@ class RequestStream:
             return Phase.RECEIVE
         return Phase.WAIT if self.end_flushed else Phase.SEND
 
-    @property
-    def changed(self) -> anyio.Event:
-        """Replaced, never cleared, whenever something happened: wait on the one you saw.
+    async def wait_changed(self, until_s: float = inf) -> bool:
+        """Wait until something happens; False when it is later than `until_s` of the loop's clock.
 
-        Made when asked for: most news finds nobody waiting.
+        One task at a time, which has just looked: what had happened before is not told.
         """
-        if self._changed is None:
-            self._changed = anyio.Event()
-        return self._changed
+        if self._bell is None:
+            self._bell = new_bell()
+        return await self._bell.wait(until_s)
 
     def wake(self) -> None:
         """Let everyone who waits look again."""
         if self._sending_done is not None and self.sending_over:
             self._sending_done.set()
-        changed, self._changed = self._changed, None
-        if changed is not None:
-            changed.set()
+        if self._bell is not None:
+            self._bell.ring()
 
     async def wait_sending_over(self) -> None:
         """Wait for `sending_over`, which `wake` sees, without being woken for anything else."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..net.stream import ByteStream
-from ..profile.kernel import TcpInfo, rtt_us_of
+from ..profile.kernel import TcpInfo, is_all_acked, rtt_us_of
 from ..profile.moments import Ns, TransportSample
 
 #: net/ipv4/tcp.c, tcp_init_sock: what the kernel's minimum begins with; the others begin with 0.
@@ -19,10 +19,15 @@ class TcpReading:
         """Ask now, `at` on the recorder's clock."""
         self._at = at
         self._raw = stream.tcp_info()
-        self._unacked_bytes = None if self._raw is None else stream.unacked_bytes()
+        self._unacked_bytes = None if self._raw is None else _unacked_bytes(self._raw, stream)
         self._sent_bytes = stream.wire.sent_bytes
         self._received_bytes = stream.wire.received_bytes
         self._sample: TransportSample | None = None
+
+    @property
+    def acked_bytes(self) -> int | None:
+        """How many of the wire's bytes were acknowledged; None where nobody can tell."""
+        return None if self._unacked_bytes is None else self._sent_bytes - self._unacked_bytes
 
     @property
     def rtt_ms(self) -> float | None:
@@ -63,6 +68,11 @@ class TcpReading:
             wire_sent_bytes=self._sent_bytes,
             wire_received_bytes=self._received_bytes,
         )
+
+
+def _unacked_bytes(raw: bytes, stream: ByteStream) -> int | None:
+    """Bytes that were written and not acknowledged: as a rule none, which needs no second call."""
+    return 0 if is_all_acked(raw) else stream.unacked_bytes()
 
 
 def _ms(microseconds: int | None) -> float | None:

@@ -69,6 +69,14 @@ TCP_INFO_FIELDS: dict[str, tuple[int, str]] = {
 }
 
 
+def _place(name: str) -> slice:
+    offset, code = TCP_INFO_FIELDS[name]
+    return slice(offset, offset + struct.calcsize(code))
+
+
+_UNACKED, _NOTSENT = _place("unacked_packets"), _place("notsent_bytes")
+
+
 def read_tcp_info(sock: socket.socket) -> bytes | None:
     """Ask the kernel about a connected TCP socket; None off Linux or when it will not say.
 
@@ -86,6 +94,11 @@ def rtt_us_of(raw: bytes) -> int | None:
     """The smoothed round trip alone, of what `read_tcp_info` brought."""
     offset, _ = TCP_INFO_FIELDS["rtt_us"]
     return _UINT.unpack_from(raw, offset)[0] if len(raw) >= offset + _UINT.size else None
+
+
+def is_all_acked(raw: bytes) -> bool:
+    """Whether nothing that was written is unacknowledged, for all that `read_tcp_info` brought."""
+    return len(raw) >= _NOTSENT.stop and not any(raw[_UNACKED]) and not any(raw[_NOTSENT])
 
 
 def read_unacked_bytes(sock: socket.socket) -> int | None:
