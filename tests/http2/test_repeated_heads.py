@@ -135,3 +135,16 @@ def test_windows_are_returned_for_data_taken_without_h2() -> None:
         client.flush()
         client.machine.forget_stream(stream_id)
     assert len(client.saw(ResponseEnded)) == 16
+
+
+def test_a_known_head_announces_no_body_to_head() -> None:
+    client = Client()
+    fields = [("content-length", "5")]
+    for method, body in (("GET", b"12345"), ("GET", b"12345"), ("HEAD", b""), ("GET", b"12345")):
+        stream_id = client.machine.send_head(upload_head(0, method=method), end=True)
+        client.flush()
+        head = client.peer.response(stream_id, 200, fields, end=not body)
+        tail = client.peer.data(stream_id, body, end=True) if body else b""
+        events = client.receive(head, tail)
+        assert isinstance(events[-1], ResponseEnded)
+        assert sum(len(e.data) for e in events if isinstance(e, DataReceived)) == len(body)

@@ -95,9 +95,10 @@ class LengthCheck:
 
     __slots__ = ("_expected", "_received")
 
-    def __init__(self, head: ResponseHead, method: str) -> None:
+    def __init__(self, expected_bytes: int | None) -> None:
+        """Expect what `announced_length` found."""
         self._received = 0
-        self._expected = _announced_length(head, method)
+        self._expected = expected_bytes
 
     def add(self, byte_count: int) -> None:
         """Count body bytes.
@@ -123,7 +124,12 @@ class LengthCheck:
             )
 
 
-def _announced_length(head: ResponseHead, method: str) -> int | None:
+def announced_length(head: ResponseHead, method: str) -> int | None:
+    """Body bytes that a response to such a request announces; None when it says nothing.
+
+    Raises:
+        MalformedResponse: it says so twice, or in no valid number.
+    """
     # Responses that never have content may announce what another response would have had.
     if method == "HEAD" or head.status in _NO_CONTENT_STATUS:
         return 0

@@ -8,17 +8,24 @@ from __future__ import annotations
 import logging
 
 from h2.config import H2Configuration
-from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
+from h2.connection import AllowedStreamIDs, ConnectionInputs, ConnectionState, H2Connection
 from h2.settings import SettingCodes, Settings
-from h2.stream import H2Stream, StreamInputs, StreamState
+from h2.stream import (
+    H2Stream,
+    H2StreamStateMachine,
+    StreamClosedBy,
+    StreamInputs,
+    StreamState,
+)
+from h2.windows import WindowManager
 from hpack import Decoder, Encoder
 from hpack.hpack import encode_integer
 
 #: Cap on the HPACK table our requests fill: h2 would follow the peer's wish up to 4 GiB, and
 #: search it linearly for each field.
 MAX_ENCODER_TABLE_BYTES = 4096
-#: Four zero bits for "without indexing", then entry 31 of the static table (RFC 7541 §5.1, A).
-_CONTENT_TYPE_LITERAL = b"\x0f\x10"
+#: Four zero bits for "without indexing", then the entry of the static table (RFC 7541 §5.1, A).
+_CONTENT_LENGTH_LITERAL, _CONTENT_TYPE_LITERAL = b"\x0f\x0d", b"\x0f\x10"
 # At DEBUG hpack writes down every field, cookies included: whoever turns on all logs of a program
 # does not mean that. A level somebody has chosen stays.
 if logging.getLogger("hpack").level == logging.NOTSET:
@@ -44,69 +51,126 @@ def new_connection(settings: dict[SettingCodes, int], head_bytes: int) -> H2Conn
         validate_outbound_headers=False,
     )
     connection = H2Connection(config)
-    connection.encoder = _FormEncoder()
     connection.local_settings = Settings(client=True, initial_values=settings)
     connection.decoder.max_header_list_size = head_bytes
     return connection
 
 
-class _FormEncoder(Encoder):
-    """Keeps the Content-Type of a form out of its table, where it would push others out.
+def unindexed_content_type(value: bytes) -> bytes:
+    """A field for a block, which no table takes up."""
+    return _unindexed(_CONTENT_TYPE_LITERAL, value)
 
-    Every form has a boundary of its own. It goes as a literal without indexing (RFC 7541 §6.2.2),
-    which, unlike one that is never indexed, calls nothing a secret.
+
+def unindexed_content_length(value: bytes) -> bytes:
+    """A field for a block, which no table takes up."""
+    return _unindexed(_CONTENT_LENGTH_LITERAL, value)
+
+
+def _unindexed(name: bytes, value: bytes) -> bytes:
+    """A literal without indexing (RFC 7541 §6.2.2); one never indexed would be called a secret."""
+    size = len(value)
+    prefix = bytes((size,)) if size < 127 else bytes(encode_integer(size, 7))
+    return name + prefix + value
+
+
+def initial_windows(connection: H2Connection) -> tuple[int, int]:
+    """What a new stream may receive and send, by the settings of both sides."""
+    settings = connection.local_settings, connection.remote_settings
+    return settings[0].initial_window_size, settings[1].initial_window_size
+
+
+def begin_stream(
+    connection: H2Connection, stream_id: int, method: str, windows: tuple[int, int], *, end: bool
+) -> None:
+    """Account for a request head laid out without h2's `send_headers`; streams are available.
+
+    Args:
+        connection: the connection.
+        stream_id: the next one.
+        method: of the request.
+        windows: the connection's `initial_windows`.
+        end: no body follows, or it is accounted for by `take_window` alone.
     """
-
-    def add(self, to_add: tuple[bytes, bytes], sensitive: bool, huffman: bool = False) -> bytes:
-        """See `Encoder.add`."""
-        name, value = to_add
-        if sensitive or name != b"content-type" or b"boundary=" not in value:
-            return super().add(to_add, sensitive, huffman)
-        return _CONTENT_TYPE_LITERAL + bytes(encode_integer(len(value), 7)) + value
-
-
-def begin_stream(connection: H2Connection, stream_id: int, method: str, *, end: bool) -> None:
-    """Account for a request head laid out without h2's `send_headers`; streams are available."""
-    # A property that forgets the streams that are over.
-    _ = connection.open_outbound_streams
-    connection.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
-    stream = connection._begin_new_stream(stream_id, AllowedStreamIDs.ODD)  # noqa: SLF001
-    stream.state_machine.process_input(StreamInputs.SEND_HEADERS)
+    if connection.state_machine.state is not ConnectionState.CLIENT_OPEN:
+        connection.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
+    if stream_id <= connection.highest_outbound_stream_id:
+        connection._begin_new_stream(stream_id, AllowedStreamIDs.ODD)  # noqa: SLF001 - refuses it
+    stream = H2Stream(stream_id, connection.config, *windows)
+    stream.max_outbound_frame_size = connection.max_outbound_frame_size
     stream.request_method = method.encode("ascii")
-    if end:
-        stream.state_machine.process_input(StreamInputs.SEND_END_STREAM)
+    machine = stream.state_machine
+    machine.state = StreamState.HALF_CLOSED_LOCAL if end else StreamState.OPEN
+    machine.client = machine.headers_sent = True
+    connection.streams[stream_id] = stream
+    connection.highest_outbound_stream_id = stream_id
 
 
 def take_head(connection: H2Connection, stream_id: int, *, end: bool) -> bool:
     """Account for a response head that is known to be good; False: h2 knows what becomes of it."""
     stream = connection.streams.get(stream_id)
-    if stream is None or stream.state_machine.state not in _MAY_RECEIVE:
+    if stream is None:
         return False
-    if stream.state_machine.headers_received:
+    machine = stream.state_machine
+    if machine.state not in _MAY_RECEIVE or machine.headers_received:
         return False
-    stream.state_machine.process_input(StreamInputs.RECV_HEADERS)
+    machine.headers_received = True
     if end:
-        stream.state_machine.process_input(StreamInputs.RECV_END_STREAM)
+        _end_received(machine)
     return True
 
 
 def take_data(connection: H2Connection, stream_id: int, byte_count: int, *, end: bool) -> bool:
-    """Account for a DATA frame without padding; False: h2 knows what becomes of it."""
+    """Account for a DATA frame without padding; False: h2 knows what becomes of it.
+
+    The window that it took is given back when half of it is used: `data_to_send` tells the peer.
+    """
     stream = connection.streams.get(stream_id)
-    if stream is None or stream.state_machine.state not in _MAY_RECEIVE:
+    if stream is None:
         return False
+    machine = stream.state_machine
     shared = connection._inbound_flow_control_window_manager  # noqa: SLF001
     own = stream._inbound_window_manager  # noqa: SLF001
-    if min(shared.current_window_size, own.current_window_size) < byte_count:
+    if (
+        machine.state not in _MAY_RECEIVE
+        or not machine.headers_received
+        or min(shared.current_window_size, own.current_window_size) < byte_count
+    ):
         return False
-    if not stream.state_machine.headers_received:
-        return False
-    shared.window_consumed(byte_count)
-    own.window_consumed(byte_count)
-    stream.state_machine.process_input(StreamInputs.RECV_DATA)
+    shared.current_window_size -= byte_count
+    own.current_window_size -= byte_count
     if end:
-        stream.state_machine.process_input(StreamInputs.RECV_END_STREAM)
+        _end_received(machine)
+    if _is_little(shared, byte_count) and _is_little(own, byte_count):
+        shared._bytes_processed += byte_count  # noqa: SLF001 - as `process_bytes` does
+        # A stream that has ended for h2 has no window to give back.
+        if machine.state is not StreamState.CLOSED:
+            own._bytes_processed += byte_count  # noqa: SLF001
+    else:
+        connection.acknowledge_received_data(byte_count, stream_id)
     return True
+
+
+def _end_received(machine: H2StreamStateMachine) -> None:
+    """The other side has ended a stream that it may send on."""
+    if machine.state is StreamState.OPEN:
+        machine.state = StreamState.HALF_CLOSED_REMOTE
+    else:
+        machine.state = StreamState.CLOSED
+        machine.stream_closed_by = StreamClosedBy.RECV_END_STREAM
+
+
+def _is_little(window: WindowManager, byte_count: int) -> bool:
+    """Whether h2 would only add it to what is to be given back later."""
+    processed: int = window._bytes_processed + byte_count  # noqa: SLF001
+    return window.current_window_size > 0 and processed < window.max_window_size // 2
+
+
+def forget_stream(connection: H2Connection, stream_id: int) -> None:
+    """Drop a stream that is over, as h2 does when it counts those that are not."""
+    stream = connection.streams.get(stream_id)
+    if stream is not None and stream.closed:
+        del connection.streams[stream_id]
+        connection._closed_streams[stream_id] = stream.closed_by  # noqa: SLF001
 
 
 class TableMark:

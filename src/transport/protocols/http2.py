@@ -10,7 +10,6 @@ connection, and floods are bounded.
 from __future__ import annotations
 
 from h2.errors import ErrorCodes
-from h2.settings import SettingCodes
 
 from ..buffers import Buffer
 from ..config import HttpVersion, Limits
@@ -30,8 +29,6 @@ from .http2_queue import OutChunk
 from .http2_receive import Http2Receiver
 from .machine import StreamTotals
 
-#: What RFC 9113 §6.5.2 recommends as the least, assumed while the peer does not say.
-UNANNOUNCED_STREAMS = 100
 _LAST_STREAM_ID = 2**31 - 1
 
 
@@ -53,23 +50,39 @@ class Http2Machine:
         core = self._core
         if core.over or core.goaway is not None:
             return 0
-        settings = core.h2.remote_settings
-        limit = settings.get(SettingCodes.MAX_CONCURRENT_STREAMS, UNANNOUNCED_STREAMS)
         unused_ids = (_LAST_STREAM_ID - core.h2.highest_outbound_stream_id) // 2
-        return max(0, min(limit - len(core.open), unused_ids))
+        return max(0, min(core.stream_limit - len(core.open), unused_ids))
 
     def send_head(self, head: RequestHead, *, end: bool) -> int:
         """Begin a request and return its stream id. `end`: no body follows."""
         if self.available_streams <= 0:
             raise RuntimeError("no stream is available")
         core = self._core
-        stream_id = core.h2.get_next_available_stream_id()
-        block = self._heads.encode(head)
-        h2_private.begin_stream(core.h2, stream_id, head.method, end=end)
-        core.add(StreamRecord(stream_id, head.method, local_ended=end))
-        frames = head_frames(stream_id, block, core.h2.max_outbound_frame_size, end=end)
-        core.queue.push(OutChunk(stream_id, frames, end=end))
-        return stream_id
+        record, frames = self._begin(head, bodiless=end, end=end)
+        core.queue.push(OutChunk(record.stream_id, frames, end=end))
+        return record.stream_id
+
+    def send_whole(self, head: RequestHead, body: bytes) -> tuple[int, bytes] | None:
+        """Begin and end a request, when nothing waits to be sent before it and the windows allow.
+
+        Returns:
+            The stream id, and what the caller sends, all of it, before anything else; None, and
+            nothing done, when the request has to be queued.
+        """
+        core, size = self._core, len(body)
+        if self.available_streams <= 0:
+            raise RuntimeError("no stream is available")
+        window = min(core.initial_windows[1], core.h2.outbound_flow_control_window)
+        if not core.queue.empty or size > window:
+            return None
+        record, frames = self._begin(head, bodiless=not body, end=True)
+        if body:
+            h2_private.take_window(core.h2, record.stream_id, size)
+            core.guard.earn_bytes(size)
+            frame_bytes = core.h2.max_outbound_frame_size
+            frames += data_frames(record.stream_id, memoryview(body), frame_bytes, end=True)
+        record.sent_bytes = len(frames)
+        return record.stream_id, frames
 
     def send_budget(self, stream_id: int) -> int:
         """Body bytes that may be passed to `send_body` now; 0 means wait for StreamWritable."""
@@ -192,6 +205,13 @@ class Http2Machine:
     def close(self) -> None:
         """Say GOAWAY and stop: bodies that wait are not sent, what arrives is not read."""
         self._core.stop(ErrorCodes.NO_ERROR, b"")
+
+    def _begin(self, head: RequestHead, *, bodiless: bool, end: bool) -> tuple[StreamRecord, bytes]:
+        """Begin a stream; its head laid out. `end`: nothing follows that is not laid out now."""
+        block = self._heads.encode(head)
+        record = self._core.begin(head.method, end=end)
+        frame_bytes = self._core.h2.max_outbound_frame_size
+        return record, head_frames(record.stream_id, block, frame_bytes, end=bodiless)
 
     def _lay_out(self, stream_id: int, view: memoryview, *, end: bool) -> bytes:
         h2 = self._core.h2

@@ -21,6 +21,9 @@ from .http2_queue import OutChunk, OutQueue
 STREAM_WINDOW_BYTES = 4 * 1024 * 1024
 CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
 _DEFAULT_WINDOW_BYTES = 65535
+#: What RFC 9113 §6.5.2 recommends as the least, assumed while the peer does not say.
+UNANNOUNCED_STREAMS = 100
+_NO_TRAILERS = Headers()
 #: What a stream is expected to send at a time while others wait.
 TURN_BYTES = 64 * 1024
 
@@ -46,9 +49,10 @@ class StreamRecord:
         self.method = method
         self.length: LengthCheck | None = None
         """Set once the final response head arrived."""
-        self.head: ResponseHead | None = None
-        """What h2 has just made of a field block, until the receiver has looked at it."""
-        self.trailers = Headers()
+        self.head: tuple[ResponseHead, int | None] | None = None
+        """What h2 has just made of a field block, and the length that announces, until the receiver
+        has looked at it."""
+        self.trailers = _NO_TRAILERS
         self.sent_bytes = 0
         self.received_bytes = 0
         self.local_ended = local_ended
@@ -77,6 +81,9 @@ class Http2Core:
         self.records: dict[int, StreamRecord] = {}
         self.open: set[int] = set()
         """Streams that are not over on both sides."""
+        self.stream_limit = UNANNOUNCED_STREAMS
+        """How many streams the peer lets us have open at a time."""
+        self.initial_windows = h2_private.initial_windows(self.h2)
         self.goaway: GoAway | None = None
         self.over = False
         """The connection has ended: nothing is read, nothing new is sent."""
@@ -88,11 +95,21 @@ class Http2Core:
         self.h2.increment_flow_control_window(CONNECTION_WINDOW_BYTES - _DEFAULT_WINDOW_BYTES)
         self.queue.push(OutChunk(0, self.h2.data_to_send()))
 
-    def add(self, record: StreamRecord) -> None:
-        """A request began."""
+    def begin(self, method: str, *, end: bool) -> StreamRecord:
+        """Begin a request on the next stream; `end`: that is all of it, or will be at once."""
+        stream_id = self.h2.get_next_available_stream_id()
+        h2_private.begin_stream(self.h2, stream_id, method, self.initial_windows, end=end)
+        record = StreamRecord(stream_id, method, local_ended=end)
         self.records[record.stream_id] = record
         self.open.add(record.stream_id)
         self.guard.earn_request()
+        return record
+
+    def settings_changed(self) -> None:
+        """Take over what h2 knows of both sides' settings."""
+        limit = self.h2.remote_settings.get(SettingCodes.MAX_CONCURRENT_STREAMS)
+        self.stream_limit = UNANNOUNCED_STREAMS if limit is None else limit
+        self.initial_windows = h2_private.initial_windows(self.h2)
 
     def forget(self, stream_id: int) -> None:
         """Drop what is kept about a stream."""
@@ -166,17 +183,21 @@ class Http2Core:
         self._stop_waiting(record.stream_id)
         dropped = self.queue.drop_body(record.stream_id)
         h2_private.return_connection_window(self.h2, dropped)
+        h2_private.forget_stream(self.h2, record.stream_id)
 
     def close_if_complete(self, record: StreamRecord) -> None:
         """Take note of a stream that is complete on both sides."""
         if record.local_ended and record.remote_ended:
             record.over = True
             self.open.discard(record.stream_id)
+            h2_private.forget_stream(self.h2, record.stream_id)
 
     def collect(self) -> None:
         """Queue what h2 wants sent, each frame for its stream."""
-        for stream_id, frame in split_frames(self.h2.data_to_send()):
-            self.queue.push(OutChunk(stream_id, frame))
+        data = self.h2.data_to_send()
+        if data:
+            for stream_id, frame in split_frames(data):
+                self.queue.push(OutChunk(stream_id, frame))
 
     def stop(self, code: int, debug: bytes) -> None:
         """End the connection from this side with GOAWAY; waiting bodies are not sent."""

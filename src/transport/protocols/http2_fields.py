@@ -1,7 +1,7 @@
 """The field section of a request in HPACK: which fields its table is to remember, and which bytes.
 
-A program's requests differ in the boundary of their forms alone. What comes before and after it is
-compressed once, and again when HPACK's table has changed, on which the bytes depend.
+A program's requests differ in the boundaries of their forms and in their lengths alone. What else
+they say is compressed once, and again when HPACK's table has changed, on which the bytes depend.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import replace
 from hpack import Encoder, HeaderTuple, NeverIndexedHeaderTuple
 
 from ..message import Headers, RequestHead
-from .fields import RawField, request_fields
-from .h2_private import TableMark
+from .fields import RawField, announces_length, request_fields
+from .h2_private import TableMark, unindexed_content_length, unindexed_content_type
 
 _SECRETS = frozenset((b"authorization", b"proxy-authorization"))
 #: A shorter cookie can be guessed by what compresses well (RFC 7541 §7.1.3; nghttp2 does the same).
 _SHORT_COOKIE_BYTES = 20
-
-
 #: Kinds of requests remembered; a program has a few.
 _KNOWN_HEADS = 32
+
+_Fields = tuple[tuple[str, str], ...]
 
 
 class HeadEncoder:
@@ -29,45 +29,43 @@ class HeadEncoder:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._mark = TableMark(encoder)
-        self._known: dict[object, tuple[bytes, bytes]] = {}
+        self._known: dict[tuple[str, str, _Fields], bytes] = {}
 
     def encode(self, head: RequestHead) -> bytes:
         """The field block of a request, which must be the next one sent."""
-        # Also when somebody else changed the table: the peer may want another size.
-        if self._mark.changed() or len(self._known) >= _KNOWN_HEADS:
+        form, rest = _apart(head.headers.fields)
+        block = self._encode(head, rest)
+        if form is not None:
+            block += unindexed_content_type(form.strip(" \t").encode("latin-1"))
+        if announces_length(head):
+            block += unindexed_content_length(str(head.content_length).encode("ascii"))
+        return block
+
+    def _encode(self, head: RequestHead, rest: _Fields) -> bytes:
+        """The fields that many requests have alike."""
+        key = (head.method, head.url.text, rest)
+        # It also changes when the peer wants another size, which the next block has to confirm.
+        changed = self._mark.changed()
+        if changed or len(self._known) >= _KNOWN_HEADS:
             self._known.clear()
-        form = next((field for field in head.headers.fields if _is_form(field)), None)
-        if form is None:
-            return self._encoder.encode(hpack_fields(head))
-        rest = tuple([field for field in head.headers.fields if field is not form])
-        key = (head.method, head.url, rest, head.content_length)
-        known = self._known.get(key)
-        if known is None:
-            known = self._compress(head, rest)
-            if not self._mark.changed():
-                self._known[key] = known
-            else:
-                self._known.clear()
-        before, after = known
-        return before + self._encoder.encode([_raw(form)]) + after
-
-    def _compress(
-        self, head: RequestHead, rest: tuple[tuple[str, str], ...]
-    ) -> tuple[bytes, bytes]:
-        without = replace(head, headers=Headers.of(rest))
-        fields = hpack_fields(without)
-        end = len(fields)
-        if fields[-1][0] == b"content-length":
-            end -= 1
-        return self._encoder.encode(fields[:end]), self._encoder.encode(fields[end:])
+        block = self._known.get(key)
+        if block is None:
+            alike = replace(head, headers=Headers.of(rest), content_length=None)
+            block = self._encoder.encode(hpack_fields(alike))
+            if not changed and not self._mark.changed():
+                self._known[key] = block
+        return block
 
 
-def _is_form(field: tuple[str, str]) -> bool:
-    return field[0].lower() == "content-type" and "boundary=" in field[1]
+def _apart(fields: _Fields) -> tuple[str | None, _Fields]:
+    """The Content-Type of a form, and the other fields.
 
-
-def _raw(field: tuple[str, str]) -> RawField:
-    return field[0].lower().encode("ascii"), field[1].strip(" \t").encode("latin-1")
+    Every form has a boundary of its own, which would push others out of the table.
+    """
+    for at, (name, value) in enumerate(fields):
+        if "boundary=" in value and name.lower() == "content-type":
+            return value, fields[:at] + fields[at + 1 :]
+    return None, fields
 
 
 def hpack_fields(head: RequestHead) -> list[HeaderTuple | RawField]:

@@ -24,15 +24,11 @@ MAX_CONTINUATIONS = 60
 
 _TYPE_OFFSET = 3
 _FLAG_ACK = 0x1
-_FLAG_END_STREAM = 0x1
-_FLAG_END_HEADERS = 0x4
-_STREAM_ID_OFFSET = 5
+FLAG_END_STREAM = 0x1
+FLAG_END_HEADERS = 0x4
 _GOAWAY_FIXED_BYTES = 8
 _INCREMENT_BYTES = 4
-WINDOW_UPDATE_BYTES = HEADER_BYTES + _INCREMENT_BYTES
-#: Length and type.
-_WINDOW_UPDATE = b"\0\0\x04\x08"
-_WINDOW_UPDATE_REST = struct.Struct(">LL")
+_HEADER = struct.Struct(">BHBBL")
 
 
 class FrameType(IntEnum):
@@ -85,32 +81,19 @@ class Frame:
         return len(self.raw) - HEADER_BYTES
 
     @property
+    def payload(self) -> bytes:
+        """What follows the header."""
+        return self.raw[HEADER_BYTES:]
+
+    @property
     def is_ack(self) -> bool:
         """Whether a SETTINGS or PING frame answers ours."""
         return bool(self.flags & _FLAG_ACK)
 
     @property
-    def ends_stream(self) -> bool:
-        """Whether a DATA or HEADERS frame ends its stream."""
-        return bool(self.flags & _FLAG_END_STREAM)
-
-    @property
-    def is_plain_head(self) -> bool:
-        """Whether it is a HEADERS frame of nothing but a whole field block."""
-        return (
-            self.kind == FrameType.HEADERS and self.flags & ~_FLAG_END_STREAM == _FLAG_END_HEADERS
-        )
-
-    @property
-    def is_plain_data(self) -> bool:
-        """Whether it is a DATA frame of nothing but data, and some."""
-        plain = self.kind == FrameType.DATA and self.flags & ~_FLAG_END_STREAM == 0
-        return plain and len(self.raw) > HEADER_BYTES
-
-    @property
     def ends_headers(self) -> bool:
         """Whether a HEADERS, PUSH_PROMISE or CONTINUATION frame ends its field block."""
-        return bool(self.flags & _FLAG_END_HEADERS)
+        return bool(self.flags & FLAG_END_HEADERS)
 
 
 class FrameCutter:
@@ -149,7 +132,7 @@ class FrameCutter:
         """
         self._data += data
         while len(self._data) >= HEADER_BYTES:
-            high, low, kind, flags, stream_id = struct.unpack_from(">BHBBL", self._data)
+            high, low, kind, flags, stream_id = _HEADER.unpack_from(self._data)
             size = HEADER_BYTES + (high << 16) + low
             if self._first:
                 self._check_preface(kind, flags)
@@ -241,39 +224,49 @@ def parse_goaway(frame: Frame) -> GoAway:
     return GoAway(last & 0x7FFFFFFF, code, debug)
 
 
-def window_increment(frame: Frame) -> int:
+def window_increment(payload: bytes) -> int:
     """What a WINDOW_UPDATE frame says (RFC 9113 §6.9); 0, as it may not say, if malformed."""
-    if frame.payload_bytes != _INCREMENT_BYTES:
+    if len(payload) != _INCREMENT_BYTES:
         return 0
-    increment: int = struct.unpack_from(">L", frame.raw, HEADER_BYTES)[0]
-    return increment & 0x7FFFFFFF
+    return int.from_bytes(payload, "big") & 0x7FFFFFFF
 
 
-def window_update_at(data: bytes, start: int) -> tuple[int, int] | None:
-    """Stream id and increment of the whole WINDOW_UPDATE frame at a place, if there is one."""
-    if not data.startswith(_WINDOW_UPDATE, start) or len(data) < start + WINDOW_UPDATE_BYTES:
+def whole_frame_at(data: bytes, start: int) -> tuple[int, int, int, int] | None:
+    """Type, flags, stream id and end of the frame at a place, if all of it is there.
+
+    None as well when it is longer than it may be.
+    """
+    if len(data) < start + HEADER_BYTES:
         return None
-    stream_id, increment = _WINDOW_UPDATE_REST.unpack_from(data, start + _STREAM_ID_OFFSET)
-    return stream_id & 0x7FFFFFFF, increment & 0x7FFFFFFF
+    high, low, kind, flags, stream_id = _HEADER.unpack_from(data, start)
+    payload_bytes = (high << 16) + low
+    end = start + HEADER_BYTES + payload_bytes
+    if len(data) < end or payload_bytes > MAX_INBOUND_FRAME_BYTES:
+        return None
+    return kind, flags, stream_id & 0x7FFFFFFF, end
 
 
 def goaway_frame(error_code: int, debug: bytes) -> bytes:
     """A GOAWAY frame of a client: a server that may not push has no streams to name."""
     length = _GOAWAY_FIXED_BYTES + len(debug)
-    header = struct.pack(">BHBBL", length >> 16, length & 0xFFFF, FrameType.GOAWAY, 0, 0)
+    header = _HEADER.pack(length >> 16, length & 0xFFFF, FrameType.GOAWAY, 0, 0)
     return header + struct.pack(">LL", 0, error_code) + debug
 
 
 def head_frames(stream_id: int, block: bytes, frame_bytes: int, *, end: bool) -> bytes:
     """Lay out a field block as HEADERS and, beyond `frame_bytes`, CONTINUATION (RFC 9113 §6.2)."""
+    size = len(block)
+    if size <= frame_bytes:
+        flags = FLAG_END_HEADERS | FLAG_END_STREAM if end else FLAG_END_HEADERS
+        return _HEADER.pack(size >> 16, size & 0xFFFF, FrameType.HEADERS, flags, stream_id) + block
     parts: list[bytes] = []
-    kind, flags = FrameType.HEADERS, _FLAG_END_STREAM if end else 0
+    kind, flags = FrameType.HEADERS, FLAG_END_STREAM if end else 0
     for start in range(0, len(block), frame_bytes):
         piece = block[start : start + frame_bytes]
         if start + len(piece) == len(block):
-            flags |= _FLAG_END_HEADERS
+            flags |= FLAG_END_HEADERS
         size = len(piece)
-        parts += (struct.pack(">BHBBL", size >> 16, size & 0xFFFF, kind, flags, stream_id), piece)
+        parts += (_HEADER.pack(size >> 16, size & 0xFFFF, kind, flags, stream_id), piece)
         kind, flags = FrameType.CONTINUATION, 0
     return b"".join(parts)
 
@@ -287,8 +280,8 @@ def data_frames(stream_id: int, data: memoryview, frame_bytes: int, *, end: bool
     for start in range(0, len(data) or int(end), frame_bytes):
         piece = data[start : start + frame_bytes]
         size = len(piece)
-        flags = _FLAG_END_STREAM if end and start + size == len(data) else 0
-        parts.append(struct.pack(">BHBBL", size >> 16, size & 0xFFFF, 0, flags, stream_id))
+        flags = FLAG_END_STREAM if end and start + size == len(data) else 0
+        parts.append(_HEADER.pack(size >> 16, size & 0xFFFF, 0, flags, stream_id))
         parts.append(piece)
     return b"".join(parts)
 
@@ -302,7 +295,7 @@ def data_headers(stream_id: int, byte_count: int, frame_bytes: int) -> list[tupl
     if rest := byte_count % frame_bytes:
         sizes.append(rest)
     return [
-        (struct.pack(">BHBBL", size >> 16, size & 0xFFFF, FrameType.DATA, 0, stream_id), size)
+        (_HEADER.pack(size >> 16, size & 0xFFFF, FrameType.DATA, 0, stream_id), size)
         for size in sizes
     ]
 
@@ -311,7 +304,7 @@ def split_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Cut frames of our own making into (stream id, bytes)."""
     start = 0
     while start < len(data):
-        high, low, _, _, stream_id = struct.unpack_from(">BHBBL", data, start)
+        high, low, _, _, stream_id = _HEADER.unpack_from(data, start)
         stop = start + HEADER_BYTES + (high << 16) + low
         yield stream_id, data[start:stop]
         start = stop

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from h2 import events as h2_events
 from h2.errors import ErrorCodes
 from h2.exceptions import DenialOfServiceError
@@ -24,12 +22,19 @@ from .events import (
     StreamLimitChanged,
     StreamReset,
 )
-from .fields import LengthCheck, MalformedResponse, headers_from, response_head
+from .fields import (
+    LengthCheck,
+    MalformedResponse,
+    announced_length,
+    headers_from,
+    response_head,
+)
 from .http2_core import Http2Core, StreamRecord
 from .http2_frames import (
+    FLAG_END_HEADERS,
+    FLAG_END_STREAM,
     HEADER_BYTES,
     MESSAGE_FRAMES,
-    WINDOW_UPDATE_BYTES,
     Frame,
     FrameCutter,
     FrameType,
@@ -37,12 +42,16 @@ from .http2_frames import (
     Violation,
     head_too_large,
     parse_goaway,
+    whole_frame_at,
     window_increment,
-    window_update_at,
 )
 
 #: Response heads remembered; with a date in them, a server has a few in each second.
 _KNOWN_HEADS = 32
+# What is compared with each frame's type, as plain numbers.
+_DATA, _HEADERS, _WINDOW_UPDATE = map(
+    int, (FrameType.DATA, FrameType.HEADERS, FrameType.WINDOW_UPDATE)
+)
 
 
 class Http2Receiver:
@@ -54,17 +63,19 @@ class Http2Receiver:
         self._core = core
         self._cutter = FrameCutter(head_bytes)
         self._head_bytes = head_bytes
-        self._known_heads: dict[bytes, ResponseHead] = {}
-        """By field block: what it means as long as HPACK's table is as it is."""
+        self._known_heads: dict[bytes, tuple[ResponseHead, int | None]] = {}
+        """By field block: what it means as long as HPACK's table is as it is, and the length of the
+        body that it announces, but for HEAD."""
         self._table = h2_private.TableMark(core.h2.decoder)
 
     def receive(self, data: bytes) -> None:
         """Take bytes; a violation ends the connection and is told as an event."""
         try:
             if self._cutter.between_frames:
-                data = data[self._take_credits(data) :]
-            for frame in self._cutter.feed(data):
-                self._frame(frame)
+                data = data[self._take_plain_frames(data) :]
+            if data:
+                for frame in self._cutter.feed(data):
+                    self._frame(frame)
         except Violation as violation:
             reason, code = str(violation), int(violation.code)
             self._core.stop(code, reason.encode("ascii", "replace"))
@@ -89,17 +100,13 @@ class Http2Receiver:
         core.terminated(ConnectionTerminated(reason, code, by_peer=True, clean=clean))
 
     def _frame(self, frame: Frame) -> None:
+        if self._take_plain(frame.kind, frame.flags, frame.stream_id, frame.payload):
+            return
         core = self._core
         core.guard.charge(frame)
         record = core.records.get(frame.stream_id)
         if record is not None and frame.kind in MESSAGE_FRAMES:
             record.received_bytes += len(frame.raw)
-        if frame.kind == FrameType.WINDOW_UPDATE and self._take_credit(
-            frame.stream_id, window_increment(frame)
-        ):
-            return
-        if record is not None and not record.over and self._take_plain(frame, record):
-            return
         if frame.kind == FrameType.GOAWAY:
             self._goaway(parse_goaway(frame))
             return
@@ -114,57 +121,73 @@ class Http2Receiver:
 
     def _remember(self, frame: Frame, record: StreamRecord | None) -> None:
         """Keep a head that h2 found good, for as long as the same bytes mean the same."""
-        head = None
+        found = None
         if record is not None:
-            head, record.head = record.head, None
+            found, record.head = record.head, None
         if self._table.changed() or len(self._known_heads) >= _KNOWN_HEADS:
             self._known_heads.clear()
-        elif frame.is_plain_head and head is not None:
-            self._known_heads[frame.raw[HEADER_BYTES:]] = head
+        elif found is not None and frame.flags & ~FLAG_END_STREAM == FLAG_END_HEADERS:
+            self._known_heads[frame.payload] = found
 
-    def _take_plain(self, frame: Frame, record: StreamRecord) -> bool:
-        """Whether it was what nearly every response is made of, taken without h2's frames."""
-        if frame.is_plain_data and record.length is not None:
-            size, end = frame.payload_bytes, frame.ends_stream
-            if not h2_private.take_data(self._core.h2, frame.stream_id, size, end=end):
-                return False
-            self._core.h2.acknowledge_received_data(size, frame.stream_id)
-            self._core.guard.earn_bytes(size)
-            self._body(record, frame.raw[HEADER_BYTES:], frame)
-        elif frame.is_plain_head and record.length is None:
-            head = self._known_heads.get(frame.raw[HEADER_BYTES:])
-            # The table as it was when this block meant that head; h2 changes it, and we do not.
-            if head is None or not h2_private.take_head(
-                self._core.h2, frame.stream_id, end=frame.ends_stream
-            ):
-                return False
-            self._plainly(record, lambda: self._take_head(head, record))
+    # --- plain frames -----------------------------------------------------------------------
+
+    def _take_plain_frames(self, data: bytes) -> int:
+        """Take the plain frames at the front; how many bytes those were."""
+        done = 0
+        while (found := whole_frame_at(data, done)) is not None:
+            kind, flags, stream_id, end = found
+            if not self._take_plain(kind, flags, stream_id, data[done + HEADER_BYTES : end]):
+                break
+            done = end
+        return done
+
+    def _take_plain(self, kind: int, flags: int, stream_id: int, payload: bytes) -> bool:
+        """Whether it was what nearly every response is made of, taken without h2's frames.
+
+        A big upload gets thousands of WINDOW_UPDATE frames, and hardly anything else.
+        """
+        if kind == _WINDOW_UPDATE:
+            return self._take_credit(stream_id, window_increment(payload))
+        record = self._core.records.get(stream_id)
+        if record is None or record.over:
+            return False
+        ends = bool(flags & FLAG_END_STREAM)
+        if kind == _DATA and flags & ~FLAG_END_STREAM == 0:
+            taken = self._take_plain_data(record, payload, ends=ends)
+        elif kind == _HEADERS and flags & ~FLAG_END_STREAM == FLAG_END_HEADERS:
+            taken = self._take_known_head(record, payload, ends=ends)
         else:
             return False
-        if frame.ends_stream and not record.over:
-            self._plainly(record, lambda: self._response_end(record))
-        self._core.collect()
+        if taken and ends and not record.over:
+            try:
+                self._response_end(record)
+            except MalformedResponse as exc:
+                self._refuse(record, str(exc))
+        return taken
+
+    def _take_plain_data(self, record: StreamRecord, data: bytes, *, ends: bool) -> bool:
+        core, size = self._core, len(data)
+        if not data or record.length is None:
+            return False
+        if not h2_private.take_data(core.h2, record.stream_id, size, end=ends):
+            return False
+        record.received_bytes += HEADER_BYTES + size
+        core.guard.earn_bytes(size)
+        self._body(record, data, HEADER_BYTES + size)
+        core.collect()
         return True
 
-    def _plainly(self, record: StreamRecord, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except MalformedResponse as exc:
-            self._refuse(record, str(exc))
-
-    def _take_credits(self, data: bytes) -> int:
-        """Take the ordinary WINDOW_UPDATE frames at the front; how many bytes those were.
-
-        A big upload gets thousands of them, and hardly anything else.
-        """
-        done = 0
-        while (credit := window_update_at(data, done)) is not None:
-            stream_id, increment = credit
-            if not self._take_credit(stream_id, increment):
-                break
-            self._core.guard.charge_one()
-            done += WINDOW_UPDATE_BYTES
-        return done
+    def _take_known_head(self, record: StreamRecord, block: bytes, *, ends: bool) -> bool:
+        if record.length is not None or record.method == "HEAD":
+            return False
+        # The table as it was when this block meant that head; h2 changes it, and we do not.
+        known = self._known_heads.get(block)
+        if known is None or not h2_private.take_head(self._core.h2, record.stream_id, end=ends):
+            return False
+        self._core.guard.charge_one()
+        record.received_bytes += HEADER_BYTES + len(block)
+        self._take_head(record, *known, HEADER_BYTES + len(block))
+        return True
 
     def _take_credit(self, stream_id: int, increment: int) -> bool:
         """Whether it was an ordinary WINDOW_UPDATE."""
@@ -172,7 +195,10 @@ class Http2Receiver:
             record = self._core.records.get(stream_id)
             if record is None or record.over:
                 return False
-        return h2_private.give_window(self._core.h2, stream_id, increment)
+        taken = h2_private.give_window(self._core.h2, stream_id, increment)
+        if taken:
+            self._core.guard.charge_one()
+        return taken
 
     def _feed(self, frame: Frame) -> list[h2_events.Event]:
         try:
@@ -214,14 +240,18 @@ class Http2Receiver:
             self._refuse(record, str(exc))
 
     def _head(self, event: h2_events.ResponseReceived, record: StreamRecord) -> None:
-        record.head = head = response_head(event.headers)
-        self._take_head(head, record)
-
-    def _take_head(self, head: ResponseHead, record: StreamRecord) -> None:
-        record.length = LengthCheck(head, record.method)
+        head = response_head(event.headers)
+        length = announced_length(head, record.method)
         h2_private.skip_length_check(self._core.h2, record.stream_id)
-        received = HeadReceived(record.stream_id, head, self._cutter.block_bytes)
-        self._core.events.append(received)
+        self._take_head(record, head, length, self._cutter.block_bytes)
+        if record.method != "HEAD":
+            record.head = head, length
+
+    def _take_head(
+        self, record: StreamRecord, head: ResponseHead, length: int | None, byte_count: int
+    ) -> None:
+        record.length = LengthCheck(length)
+        self._core.events.append(HeadReceived(record.stream_id, head, byte_count))
 
     def _data(self, event: h2_events.DataReceived, frame: Frame) -> None:
         core = self._core
@@ -233,9 +263,9 @@ class Http2Receiver:
             core.guard.charge_empty_data()
         record = core.records.get(event.stream_id)
         if record is not None and not record.over and event.data:
-            self._body(record, bytes(event.data), frame)
+            self._body(record, bytes(event.data), len(frame.raw))
 
-    def _body(self, record: StreamRecord, data: bytes, frame: Frame) -> None:
+    def _body(self, record: StreamRecord, data: bytes, byte_count: int) -> None:
         if record.length is None:
             return
         try:
@@ -243,7 +273,7 @@ class Http2Receiver:
         except MalformedResponse as exc:
             self._refuse(record, str(exc))
             return
-        self._core.events.append(DataReceived(record.stream_id, data, len(frame.raw)))
+        self._core.events.append(DataReceived(record.stream_id, data, byte_count))
 
     def _response_end(self, record: StreamRecord) -> None:
         if record.length is not None:
@@ -274,6 +304,7 @@ class Http2Receiver:
             self._core.events.append(reset)
 
     def _settings(self, event: h2_events.RemoteSettingsChanged) -> None:
+        self._core.settings_changed()
         if SettingCodes.HEADER_TABLE_SIZE in event.changed_settings:
             h2_private.bound_encoder_table(self._core.h2)
         limit = event.changed_settings.get(SettingCodes.MAX_CONCURRENT_STREAMS)

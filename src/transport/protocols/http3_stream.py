@@ -12,7 +12,13 @@ from ..message import Headers, RequestHead, ResponseHead
 from .aioquic_private import SendHalf
 from .aioquic_trains import BulkStream
 from .events import DataReceived, Event, HeadReceived, InterimReceived, ResponseEnded
-from .fields import LengthCheck, MalformedResponse, headers_from, response_head
+from .fields import (
+    LengthCheck,
+    MalformedResponse,
+    announced_length,
+    headers_from,
+    response_head,
+)
 from .http3_frames import HEADERS, FrameReader
 
 #: RFC 9114 §4.2.2: what a field section's size limit adds to each field.
@@ -158,7 +164,7 @@ class RequestStream:
             out.append(InterimReceived(self.stream_id, head))
             return
         self._head = head
-        self._check = LengthCheck(head, self._method)
+        self._check = LengthCheck(announced_length(head, self._method))
         out.append(HeadReceived(self.stream_id, head, byte_count))
         if event.stream_ended:
             self._end(Headers(), out)
