@@ -32,6 +32,7 @@ from ..protocols.http2 import Http2Machine
 from ..protocols.http2_frames import HEADER_BYTES
 from ..protocols.http2_queue import OutChunk
 from .connection import ConnectionState
+from .exchange import Exchange
 from .http2_body import RangeFeed, is_bulk, turn_of_one
 from .kernel_moments import enter_stamps
 from .multiplexed import TURN_BYTES, MultiplexedConnection
@@ -212,16 +213,50 @@ class Http2Connection(MultiplexedConnection):
             await self._stream.send(data)
             self._flushed(chunks)
 
+    def send_at_once(self, exchange: Exchange, content: bytes) -> RequestStream | None:
+        """Begin a request and write all of it, if it is alone; see the base class."""
+        prompt = self._prompt
+        if self.streams or prompt is None or not self._is_free(prompt, len(content)):
+            return None
+        begun = self.machine.send_whole(exchange.head, content)
+        if begun is None:
+            return None
+        stream_id, frames = begun
+        stream = self.begin(stream_id, exchange, has_body=bool(content))
+        stream.body_queued, stream.end_queued = len(content), True
+        self._begin_write(stream)
+        if self._write_now(prompt, frames):
+            self._account(stream, len(content), None, end=True)
+        else:
+            self._leave_to_writer([OutChunk(stream_id, frames, len(content), end=True)])
+        return stream
+
+    def _is_free(self, prompt: PromptStream, byte_count: int) -> bool:
+        """Whether so much may be written without the writer, who has nothing to do."""
+        return (
+            self._wake is not None
+            and self._life is _Life.OPEN
+            and byte_count <= prompt.prompt_bytes > 0
+        )
+
     def _write_promptly(self, prompt: PromptStream) -> None:
-        """Write what waits without the writer, who has nothing to do."""
+        """Write what waits without the writer."""
         chunks = self._take_output(None)
         self._begin_writes(chunks)
+        if self._write_now(prompt, b"".join([chunk.data for chunk in chunks])):
+            self._flushed(chunks)
+        else:
+            self._leave_to_writer(chunks)
+
+    def _write_now(self, prompt: PromptStream, data: bytes) -> bool:
+        """Write without waiting; whether everything was taken."""
         try:
-            if prompt.send_whole(b"".join([chunk.data for chunk in chunks])):
-                self._flushed(chunks)
-                return
+            return prompt.send_whole(data)
         except ConnectionLost as error:
             self._write_error = error
+            return False
+
+    def _leave_to_writer(self, chunks: list[OutChunk]) -> None:
         self._begun = chunks
         self.kick()
 
@@ -394,16 +429,12 @@ class Http2Connection(MultiplexedConnection):
         When there are others, the writer takes together what all of them have queued.
         """
         prompt = self._prompt
-        if (
-            prompt is None
-            or self._wake is None
-            or len(self.streams) > 1
-            or self._life is not _Life.OPEN
-            or not 0 < self.machine.output_bytes <= prompt.prompt_bytes
-        ):
-            self.kick()
-        else:
+        waiting = self.machine.output_bytes
+        alone = len(self.streams) == 1
+        if prompt is not None and alone and waiting and self._is_free(prompt, waiting):
             self._write_promptly(prompt)
+        else:
+            self.kick()
 
     def take_reading(self, stream: RequestStream) -> Reading:
         """TCP's figures now; they say as well how much of the request was acknowledged."""

@@ -84,7 +84,7 @@ class MultiplexedConnection(Connection):
         """Carry one request; see `Connection.exchange`."""
         body = exchange.body
         if body is None or body.length == 0:
-            return await self._carry(exchange, None)
+            return await self._carry(exchange, b"")
         pieces = body.in_memory() if is_short(body) else None
         if pieces is not None:
             return await self._carry(exchange, b"".join(pieces))
@@ -94,17 +94,19 @@ class MultiplexedConnection(Connection):
         finally:
             await reader.aclose()
 
-    async def _carry(self, exchange: Exchange, content: bytes | BodyReader | None) -> RawResponse:
+    async def _carry(self, exchange: Exchange, content: bytes | BodyReader) -> RawResponse:
         """Carry it with all of its content, or with what reads that."""
-        stream = self._open(exchange, has_body=content is not None)
+        if self.available_requests <= 0:
+            raise ConnectionLost("the connection takes no more requests", retryable=True)
+        stream = self.send_at_once(exchange, content) if isinstance(content, bytes) else None
+        if stream is None:
+            stream = self._queue_head(exchange, has_body=content != b"")
         try:
             if isinstance(content, bytes):
                 await self._send_whole(stream, memoryview(content))
-            elif content is not None:
+            else:
                 self.kick()
                 await self._upload(stream, exchange.body, content)
-            else:
-                self.push()
             await self._wait_response(stream)
             return stream.response()
         finally:
@@ -177,12 +179,15 @@ class MultiplexedConnection(Connection):
 
     # --- the request's own task -------------------------------------------------------------
 
-    def _open(self, exchange: Exchange, *, has_body: bool) -> RequestStream:
-        if self.state is not ConnectionState.OPEN or self.machine.available_streams <= 0:
-            raise ConnectionLost("the connection takes no more requests", retryable=True)
-        stream_id = self.send_head(exchange, end=not has_body)
-        stream = RequestStream(stream_id, exchange, has_body=has_body)
-        self.streams[stream_id] = stream
+    def _queue_head(self, exchange: Exchange, *, has_body: bool) -> RequestStream:
+        stream = self.begin(self.send_head(exchange, end=not has_body), exchange, has_body=has_body)
+        if not has_body:
+            self.push()
+        return stream
+
+    def begin(self, stream_id: int, exchange: Exchange, *, has_body: bool) -> RequestStream:
+        """Take note of a request that the machine has begun."""
+        stream = self.streams[stream_id] = RequestStream(stream_id, exchange, has_body=has_body)
         return stream
 
     def send_head(self, exchange: Exchange, *, end: bool) -> int:
@@ -190,9 +195,10 @@ class MultiplexedConnection(Connection):
         return self.machine.send_head(exchange.head, end=end)
 
     async def _send_whole(self, stream: RequestStream, content: memoryview) -> None:
-        """Send a short body from memory."""
-        await self._queue(stream, content, last=False)
-        while not stream.sending_over:
+        """Send a short body from memory, as far as it was not sent with the head."""
+        if not stream.end_queued:
+            await self._queue(stream, content, last=False)
+        while content and not stream.sending_over:
             await self.wait_writable(stream)
 
     async def _upload(self, stream: RequestStream, body: Body | None, reader: BodyReader) -> None:
@@ -313,6 +319,13 @@ class MultiplexedConnection(Connection):
             stream.exchange.recorder.leg.reading = self.take_reading(stream)
 
     # --- hooks of the driver ----------------------------------------------------------------
+
+    def send_at_once(self, exchange: Exchange, content: bytes) -> RequestStream | None:  # noqa: ARG002 - for drivers to do
+        """Begin a request and write all of it, where that can be; None, and nothing done, if not.
+
+        The writer has to write what the operating system did not take.
+        """
+        return None
 
     @abstractmethod
     def kick(self) -> None:

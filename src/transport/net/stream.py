@@ -169,7 +169,7 @@ class PromptStream(Protocol):
     """A byte stream on which little is written without waiting for anyone, as a rule."""
 
     prompt_bytes: int
-    """At most so much at a time; 0 when it is not possible."""
+    """About so much at a time; 0 when it is not possible."""
 
     def send_whole(self, data: Buffer) -> bool:
         """Give data to the operating system, counted and timed like `send`, without waiting.

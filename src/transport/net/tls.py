@@ -199,11 +199,12 @@ class TlsStream:
     def send_whole(self, data: Buffer) -> bool:
         """Encrypt and send without waiting; see `PromptStream`."""
         self._check_sendable()
-        view = memoryview(data).cast("B")
-        if not 0 < len(view) <= self.prompt_bytes:
-            raise ValueError(f"{len(view)} bytes cannot be sent promptly")
-        self._encrypt(view)
-        return self._send_promptly(len(view))
+        rest = memoryview(data).cast("B")
+        if not (rest and self.prompt_bytes):
+            raise ValueError(f"{len(rest)} bytes cannot be sent promptly")
+        while rest := rest[self._encrypt(rest) :]:
+            self._unsent = bytes(self._unsent)  # the room is used again
+        return self._send_promptly(memoryview(data).nbytes)
 
     async def send_rest(self) -> None:
         """Send what the network did not take; see `PromptStream`."""

@@ -114,6 +114,8 @@ def take_head(connection: H2Connection, stream_id: int, *, end: bool) -> bool:
     if machine.state not in _MAY_RECEIVE or machine.headers_received:
         return False
     machine.headers_received = True
+    # An interim response may have announced one.
+    stream._expected_content_length = None  # noqa: SLF001 - see `skip_length_check`
     if end:
         _end_received(machine)
     return True

@@ -12,7 +12,7 @@ machine, and at no other time. Spurious calls are harmless.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..buffers import Buffer
 from ..config import HttpVersion
@@ -20,8 +20,7 @@ from ..message import RequestHead
 from .events import Event
 
 
-@dataclass(frozen=True, slots=True)
-class StreamTotals:
+class StreamTotals(NamedTuple):
     """HTTP-layer bytes of one stream so far: head, framing and body (contract: sendBytesCount)."""
 
     sent_bytes: int
