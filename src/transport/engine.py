@@ -10,6 +10,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
+from math import inf
 from types import TracebackType
 from typing import Self
 
@@ -19,11 +20,10 @@ from anyio import to_thread
 from .alt_svc_file import load_alternatives, save_alternatives
 from .call import Call, Outcome
 from .config import DnsOverHttps, DnsServer, EngineOptions, HttpVersion, Preference
-from .connections.exchange import Exchange, RawResponse
+from .connections.exchange import Exchange, RawResponse, out_of_time
 from .connector import Connector
 from .errors import (
     ClientClosed,
-    Phase,
     PoolTimeout,
     ProtocolUnavailable,
     RedirectError,
@@ -37,10 +37,9 @@ from .net.flights import AnswerSource
 from .net.loop_clock import loop_clock
 from .net.names import NameService, ResolverSource
 from .origins import OriginMemory
-from .policy.redirect import MAX_REDIRECTS, Redirection, redirection
+from .policy.redirect import MAX_REDIRECTS, REDIRECT_STATUSES, Redirection, redirection
 from .policy.retry import Failure, may_retry
 from .pool import DialFailed, Lease, Pool
-from .profile.moments import Moment
 from .profile.profile import fold
 from .profile.recorder import Leg, Recorder
 from .quality_meter import quality_meter
@@ -69,7 +68,7 @@ class Engine:
     async def __aenter__(self) -> Self:
         if self._stack is not None:
             raise RuntimeError("this engine is already running")
-        clock_s = loop_clock()
+        self._clock_s = clock_s = loop_clock()
         self._memory = OriginMemory(clock_s)
         if self._alt_svc_path is not None:
             self._memory.recall(await to_thread.run_sync(load_alternatives, self._alt_svc_path))
@@ -155,11 +154,7 @@ class Engine:
             TransportError: with `profile`, `bytes_sent` and `bytes_acked` filled in.
         """
         try:
-            with anyio.move_on_after(call.timeouts.total_s):
-                return await self._send(call, recorder)
-            raise TotalTimeout(
-                f"the upload took longer than {call.timeouts.total_s} s", phase=_phase(recorder)
-            )
+            return await self._send(call, recorder)
         except TransportError as error:
             _describe(error, recorder)
             raise
@@ -168,21 +163,25 @@ class Engine:
         if self._stack is None:
             raise ClientClosed("the client is not running: use it inside `async with`")
         recorder.http_dns = self._http_dns
+        total_s = call.timeouts.total_s
+        deadline_s = inf if total_s is None else self._clock_s() + total_s
         try:
-            await self._take_slot(call, recorder)
+            recorder.queue_start = recorder.queue_end = recorder.now()
+            if not self._slots.take_nowait():
+                await self._take_slot(call, recorder, deadline_s)
             try:
-                return await self._follow(call, recorder)
+                return await self._follow(call, recorder, deadline_s)
             finally:
                 self._slots.give_back()
         finally:
             if call.profile:
                 recorder.quality = self._quality.estimate()
 
-    async def _follow(self, call: Call, recorder: Recorder) -> Outcome:
+    async def _follow(self, call: Call, recorder: Recorder, deadline_s: float) -> Outcome:
         """Each leg, from redirect to redirect."""
         for hop in range(MAX_REDIRECTS + 1):
-            outcome = await self._leg(call, recorder, is_redirect=hop > 0)
-            if not call.follow_redirects:
+            outcome = await self._leg(call, recorder, deadline_s, is_redirect=hop > 0)
+            if not call.follow_redirects or outcome.head.status not in REDIRECT_STATUSES:
                 return outcome
             step = redirection(
                 call.method,
@@ -196,31 +195,40 @@ class Engine:
             call = _redirected(call, step)
         raise RedirectError(f"more than {MAX_REDIRECTS} redirects")
 
-    async def _take_slot(self, call: Call, recorder: Recorder) -> None:
-        """Get one of the parallel slots; waiting for it is what the queue moments mean."""
-        recorder.queue_start = recorder.queue_end = recorder.now()
-        if self._slots.take_nowait():
-            return
+    async def _take_slot(self, call: Call, recorder: Recorder, deadline_s: float) -> None:
+        """Wait for one of the parallel slots, which is what the queue moments mean."""
         recorder.queue_end = None
-        with anyio.move_on_after(call.timeouts.pool_s):
-            recorder.queue_end = await self._slots.take()
+        with anyio.CancelScope(deadline=deadline_s) as scope:
+            with anyio.move_on_after(call.timeouts.pool_s):
+                recorder.queue_end = await self._slots.take()
+        if scope.cancelled_caught:
+            raise out_of_time(call.timeouts, recorder)
         if recorder.queue_end is None:
             raise PoolTimeout(
                 f"none of the {self._limits.parallel_requests} slots "
                 f"became free within {call.timeouts.pool_s} s"
             )
 
-    async def _leg(self, call: Call, recorder: Recorder, *, is_redirect: bool) -> Outcome:
+    async def _leg(
+        self, call: Call, recorder: Recorder, deadline_s: float, *, is_redirect: bool
+    ) -> Outcome:
         """One request on the wire, and its retries."""
         expect_continue, newer_than = call.expect_continue, 0
         retries = 0
         while True:
             leg = recorder.begin_leg(call.url.shown, is_redirect=is_redirect and retries == 0)
             leg.body_bytes = call.body.length if call.body is not None else None
-            lease = await self._acquire(call, recorder, newer_than)
+            lease = self._pool.take_at_hand(
+                call.url.origin, self._preference(call), newer_than=newer_than
+            ) or await self._acquire(call, recorder, newer_than, deadline_s)
+            recorder.use_connection(lease.connection.facts, reused=lease.reused)
             early = call.early_data and _is_unproven(lease, leg)
             try:
-                raw = await self._exchange(call, recorder, lease, expect_continue=expect_continue)
+                raw = await self._exchange(
+                    call, recorder, lease, deadline_s, expect_continue=expect_continue
+                )
+            except TotalTimeout:
+                raise
             except TransportError as error:
                 leg.error = str(error)
                 if _is_unproven(lease, leg):
@@ -240,30 +248,41 @@ class Engine:
                     return _outcome(call, lease, raw)
             retries += 1
 
-    async def _acquire(self, call: Call, recorder: Recorder, newer_than: int) -> Lease:
-        preference = call.preference
-        if self._options.sockets.uds is not None:
-            preference = _without_quic(preference)
+    async def _acquire(
+        self, call: Call, recorder: Recorder, newer_than: int, deadline_s: float
+    ) -> Lease:
+        """Wait for a connection that is not at hand."""
         try:
-            lease = await self._pool.acquire(
-                call.url.origin,
-                preference,
-                connect_s=call.timeouts.connect_s,
-                pool_s=call.timeouts.pool_s,
-                newer_than=newer_than,
-                early_data=call.early_data,
-                on_cut_short=recorder.use_dial,
-            )
+            with anyio.CancelScope(deadline=deadline_s):
+                return await self._pool.acquire(
+                    call.url.origin,
+                    self._preference(call),
+                    connect_s=call.timeouts.connect_s,
+                    pool_s=call.timeouts.pool_s,
+                    newer_than=newer_than,
+                    early_data=call.early_data,
+                    on_cut_short=recorder.use_dial,
+                )
         except DialFailed as failed:
             recorder.use_dial(failed.record)
             raise failed.error from failed.error.__cause__
-        recorder.use_connection(lease.connection.facts, reused=lease.reused)
-        return lease
+        raise out_of_time(call.timeouts, recorder)
+
+    def _preference(self, call: Call) -> Preference:
+        if self._options.sockets.uds is not None:
+            return _without_quic(call.preference)
+        return call.preference
 
     async def _exchange(
-        self, call: Call, recorder: Recorder, lease: Lease, *, expect_continue: bool
+        self,
+        call: Call,
+        recorder: Recorder,
+        lease: Lease,
+        deadline_s: float,
+        *,
+        expect_continue: bool,
     ) -> RawResponse:
-        flight = None
+        flight, connection = None, lease.connection
         try:
             exchange = Exchange(
                 head=_head(call, lease),
@@ -271,6 +290,7 @@ class Engine:
                 recorder=recorder,
                 timeouts=call.timeouts,
                 limits=self._limits,
+                deadline_s=deadline_s,
                 expect_continue=expect_continue,
                 early_data=call.early_data,
                 on_progress=call.on_progress,
@@ -280,7 +300,11 @@ class Engine:
             )
             if call.profile:
                 flight = self._quality.begin(recorder.leg, call, expects_continue=expect_continue)
-            return await lease.connection.exchange(exchange)
+            if connection.keeps_deadlines:
+                return await connection.exchange(exchange)
+            with anyio.CancelScope(deadline=deadline_s):
+                return await connection.exchange(exchange)
+            raise out_of_time(call.timeouts, recorder)
         finally:
             self._pool.release(lease)
             if flight is not None:
@@ -359,18 +383,6 @@ def _redirected(call: Call, step: Redirection) -> Call:
             "but its source cannot be rewound"
         )
     return replace(call, method=step.method, url=step.url, headers=step.headers, body=body)
-
-
-def _phase(recorder: Recorder) -> Phase:
-    """What a call that ran out of time was doing."""
-    if not recorder.legs:
-        return Phase.QUEUE
-    times = recorder.leg.times
-    if times[Moment.RESPONSE_START] is not None:
-        return Phase.RECEIVE
-    if recorder.leg.upload_complete:
-        return Phase.WAIT
-    return Phase.SEND if recorder.leg.connection is not None else Phase.CONNECT
 
 
 def _describe(error: TransportError, recorder: Recorder) -> None:

@@ -138,6 +138,19 @@ class Pool:
         self._waiters: dict[int, _Waiter] = {}
         self._closed = False
 
+    def take_at_hand(
+        self, origin: Origin, preference: Preference, *, newer_than: int = 0
+    ) -> Lease | None:
+        """The connection that `acquire` would give without a wait; None: ask it.
+
+        Raises:
+            ProtocolUnavailable: the preference cannot be met by this kind of URL.
+        """
+        if self._closed or self._waiting():
+            return None
+        route = self._connector.route_to(origin, preference)
+        return self._take_preferred(route, self._plan(origin, preference, route), newer_than)
+
     async def acquire(
         self,
         origin: Origin,
@@ -169,12 +182,8 @@ class Pool:
         if self._closed:
             raise ClientClosed("the client is closed")
         route = self._connector.route_to(origin, preference)
-        plan = self._plan(origin, preference, route)
+        self._plan(origin, preference, route)  # which refuses what cannot be
         ticket = next(self._tickets)
-        view = WaiterView(ticket=ticket, route=route, plan=plan, newer_than=newer_than)
-        at_hand = self._take_at_hand(view)
-        if at_hand is not None:
-            return at_hand
         waiter = _Waiter(ticket, origin, route, preference, newer_than, connect_s, early_data)
         self._waiters[ticket] = waiter
         try:
@@ -250,10 +259,9 @@ class Pool:
 
     # --- the snapshot and its actions; no await from here on ---------------------------------
 
-    def _take_at_hand(self, request: WaiterView) -> Lease | None:
+    def _take_preferred(self, route: Route, plan: Plan, newer_than: int) -> Lease | None:
         """What settling would come to when nobody waits and the preferred connection lives."""
-        if self._waiting():
-            return None
+        request = WaiterView(ticket=0, route=route, plan=plan, newer_than=newer_than)
         newest_first = reversed(self._connections.values())
         found = preferred(newest_first, request, self._limits, self._clock_s())
         if found is None or (found.needs_look and not found.connection.is_alive()):

@@ -14,10 +14,12 @@ from tests.http1.support import (
     sending,
     virtual_connection,
 )
+from trilane.transport.body import Body
 from trilane.transport.config import Timeouts
 from trilane.transport.connections.connection import ConnectionState
-from trilane.transport.errors import Phase, ReadTimeout, WriteTimeout
+from trilane.transport.errors import Phase, ReadTimeout, TotalTimeout, WriteTimeout
 from trilane.transport.net.memory import Link, MemoryStream
+from trilane.transport.sources.memory import MemorySource
 
 BIG = 2_000_000
 
@@ -115,4 +117,35 @@ async def test_a_slow_drip_keeps_within_the_idle_time() -> None:
         one = sending(connection=connection, timeouts=Timeouts(read_idle_s=0.15))
         response = await connection.exchange(one.exchange)
         assert response.body == b"ok"
+        one.check_order()
+
+
+@pytest.mark.parametrize(
+    ("size", "in_memory", "script_reads", "phase"),
+    [
+        (1000, True, True, Phase.WAIT),
+        (1000, False, True, Phase.WAIT),
+        (60_000, True, False, Phase.SEND),
+        (60_000, False, False, Phase.SEND),
+        (BIG, False, False, Phase.SEND),
+    ],
+)
+@pytest.mark.parametrize("write_idle_s", [None, 30.0])
+async def test_a_deadline_ends_whatever_goes_on(
+    size: int, in_memory: bool, script_reads: bool, phase: Phase, write_idle_s: float | None
+) -> None:
+    async def script(server: MemoryStream) -> None:
+        while script_reads and await server.receive():
+            pass
+
+    body: Body = MemorySource([bytes(size)]) if in_memory else TestBody(bytes(size))
+    timeouts = Timeouts(total_s=0.05, write_idle_s=write_idle_s)
+    link = Link(buffer_bytes=4000)
+    async with virtual_connection(script, to_server=link) as (connection, _):
+        one = sending(body, connection=connection, timeouts=timeouts)
+        one.exchange.deadline_s = anyio.current_time() + 0.05
+        with anyio.fail_after(5), pytest.raises(TotalTimeout, match="longer than") as caught:
+            await connection.exchange(one.exchange)
+        assert caught.value.phase is phase
+        assert connection.state is ConnectionState.CLOSED
         one.check_order()

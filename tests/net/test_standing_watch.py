@@ -78,3 +78,23 @@ async def test_closing_wakes_the_receiver(waited_before: bool) -> None:
             await anyio.lowlevel.checkpoint()
             stream.close()
         assert stream._sock.fileno() == -1
+
+
+async def test_a_wait_lasts_as_long_as_it_was_asked_for_whatever_was_asked_before() -> None:
+    with connected() as (stream, peer), anyio.fail_after(5):
+        for until_s in (0.5, 0.02, 0.01, 0.03):
+            began_s = anyio.current_time()
+            async with anyio.create_task_group() as tasks:
+
+                async def answer(after_s: float) -> None:
+                    await anyio.sleep(after_s)
+                    peer.sendall(b"x")
+
+                tasks.start_soon(answer, until_s / 4)
+                assert await stream.receive_until(began_s + until_s) == b"x"
+            began_s = anyio.current_time()
+            assert await stream.receive_until(began_s + until_s / 4) is None
+            assert anyio.current_time() >= began_s + until_s / 4
+        with anyio.move_on_after(0.02) as scope:
+            await stream.receive()
+        assert scope.cancelled_caught

@@ -321,3 +321,27 @@ async def test_a_connection_to_itself_is_a_refused_one(monkeypatch: pytest.Monke
     monkeypatch.setattr(socket, "socket", SameAddress)
     with no_leaked_descriptors(), pytest.raises(OSError, match="refused"):
         await connect_tcp("127.0.0.1", port)
+
+
+async def test_small_writes_go_without_waiting_and_the_rest_of_long_ones_follows() -> None:
+    data = bytes(range(256)) * 4096 * 8
+    with connected() as (stream, peer), anyio.fail_after(20):
+        assert stream.send_whole(b"first")
+        assert not stream.send_whole(data)
+        assert len(b"first") < stream.accepted_bytes < len(data)
+        began_ns = stream.write_started_ns
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.send_rest)
+            received = await anyio.to_thread.run_sync(receive_exactly, peer, 5 + len(data))
+        assert received == b"first" + data
+        assert stream.accepted_bytes == stream.wire.sent_bytes == 5 + len(data)
+        assert stream.write_started_ns == began_ns < stream.write_ended_ns
+
+
+async def test_a_write_of_which_nothing_was_taken_begins_with_its_rest() -> None:
+    with connected() as (stream, _), anyio.fail_after(20):
+        while stream.send_whole(bytes(65536)):
+            pass
+        with anyio.move_on_after(0.01):
+            await stream.send_rest()
+        assert stream.broken

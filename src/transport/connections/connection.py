@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
 from itertools import count
+from typing import ClassVar
 
 from ..config import HttpVersion
 from ..profile.moments import ConnectionFacts
@@ -33,6 +34,9 @@ class Connection(ABC):
     """An established connection that carries one or many requests at once."""
 
     facts: ConnectionFacts
+    keeps_deadlines: ClassVar[bool] = False
+    """Whether it ends exchanges with TotalTimeout at their deadlines; a cancel scope around each
+    costs more."""
     on_room: Callable[[], None] = staticmethod(lambda: None)
     """Called when it may take more requests than before, or none any more; the pool sets it."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from ..body import Body
 from ..config import Limits, Timeouts
+from ..errors import TotalTimeout
 from ..message import Headers, RequestHead, ResponseHead
 from ..profile.recorder import Recorder
 
@@ -32,6 +34,9 @@ class Exchange:
     recorder: Recorder
     timeouts: Timeouts
     limits: Limits
+    deadline_s: float = inf
+    """When the whole call has to be over, by the event loop's clock. For a connection that
+    `keeps_deadlines`; otherwise somebody above cancels the exchange then."""
     expect_continue: bool = False
     """Send `Expect: 100-continue` and hold the body for up to 1 s (RFC 9110 §10.1.1)."""
     on_progress: Callable[[Progress], None] | None = None
@@ -45,6 +50,12 @@ class Exchange:
     profile: bool = True
     """Whether anybody will look at the transport's figures and at what was acknowledged: asking for
     them costs system calls."""
+
+
+def out_of_time(timeouts: Timeouts, recorder: Recorder) -> TotalTimeout:
+    """The error for a call that is not over at its deadline."""
+    what = f"the upload took longer than {timeouts.total_s} s"
+    return TotalTimeout(what, phase=recorder.phase)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import anyio
+
 from ..body import Body, BodyReader
 from ..buffers import Buffer
 from ..config import Limits, ProxyServer
 from ..errors import ClientClosed, ConnectionLost
 from ..net.loop_clock import loop_clock
-from ..net.stream import ByteStream
+from ..net.stream import ByteStream, PromptStream
 from ..profile.moments import ConnectionFacts
 from ..protocols.http1 import Http1Machine
 from ..protocols.http_connect import authentication_error
 from .connection import Connection, ConnectionState
-from .exchange import Exchange, RawResponse
+from .exchange import Exchange, RawResponse, out_of_time
 from .http1_conversation import Conversation
 from .http1_writer import ended_early
 
@@ -28,6 +30,8 @@ class Http1Connection(Connection):
     allow it (RFC 9112 §9.3); in every other case the exchange leaves it CLOSED.
     """
 
+    keeps_deadlines = True
+
     def __init__(
         self,
         stream: ByteStream,
@@ -38,6 +42,7 @@ class Http1Connection(Connection):
         """Take over a connected stream, to an origin or to a proxy that forwards to any."""
         self.facts = facts
         self._stream = stream
+        self._prompt = stream if isinstance(stream, PromptStream) else None
         self._machine = Http1Machine(limits, forwarder)
         self._forwarder = forwarder
         self._state = ConnectionState.OPEN
@@ -69,8 +74,14 @@ class Http1Connection(Connection):
         if not self.available_requests:
             raise ConnectionLost("the connection takes no more requests", retryable=True)
         self._busy = True
+        body = exchange.body
         try:
-            return self._from_origin(await self._with_body(exchange))
+            content = b"" if body is None else _at_hand(exchange, body)
+            if body is None or content is not None:
+                response = await self._converse(exchange, content or b"")
+            else:
+                response = await self._with_reader(exchange, body)
+            return self._from_origin(response)
         finally:
             self._busy = False
             self._conversation = None
@@ -100,20 +111,18 @@ class Http1Connection(Connection):
             raise authentication_error(self._forwarder, offered)
         return response
 
-    async def _with_body(self, exchange: Exchange) -> RawResponse:
-        body = exchange.body
-        if body is None or body.length == 0:
-            return await self._converse(exchange, b"")
-        leaves_with_head = _leaves_with_head(exchange, body)
-        pieces = body.in_memory() if leaves_with_head else None
-        if pieces is not None:
-            return await self._converse(exchange, b"".join(pieces))
-        reader = await body.open()
-        try:
-            content = await _read_whole(body, reader) if leaves_with_head else reader
-            return await self._converse(exchange, content)
-        finally:
-            await reader.aclose()
+    async def _with_reader(self, exchange: Exchange, body: Body) -> RawResponse:
+        """Carry it with a body that has to be read."""
+        with anyio.CancelScope(deadline=exchange.deadline_s):
+            reader = await body.open()
+            try:
+                content = (
+                    await _read_whole(body, reader) if _leaves_with_head(exchange, body) else reader
+                )
+                return await self._converse(exchange, content)
+            finally:
+                await reader.aclose()
+        raise out_of_time(exchange.timeouts, exchange.recorder)
 
     async def _converse(self, exchange: Exchange, content: Buffer | BodyReader) -> RawResponse:
         """Carry it with all of its content, or with what reads that."""
@@ -121,7 +130,12 @@ class Http1Connection(Connection):
             raise _client_closed()
         # From here on the connection is reusable only if all goes well.
         conversation = Conversation(
-            self._stream, self._machine, exchange, self._clock_s, has_body=content != b""
+            self._stream,
+            self._prompt,
+            self._machine,
+            exchange,
+            self._clock_s,
+            has_body=content != b"",
         )
         self._conversation = conversation
         try:
@@ -136,6 +150,14 @@ class Http1Connection(Connection):
         self._state = ConnectionState.CLOSED
         self._machine.close()
         self._stream.close()
+
+
+def _at_hand(exchange: Exchange, body: Body) -> bytes | None:
+    """The whole body, if it leaves with the head and need not be read."""
+    if body.length == 0:
+        return b""
+    pieces = body.in_memory() if _leaves_with_head(exchange, body) else None
+    return None if pieces is None else b"".join(pieces)
 
 
 def _leaves_with_head(exchange: Exchange, body: Body) -> bool:

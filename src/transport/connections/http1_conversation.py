@@ -31,7 +31,7 @@ from ..errors import (
     WriteTimeout,
 )
 from ..message import Headers, RequestHead
-from ..net.stream import ByteStream
+from ..net.stream import ByteStream, PromptStream
 from ..profile.moments import Moment, Ns
 from ..protocols.events import (
     ConnectionTerminated,
@@ -43,7 +43,7 @@ from ..protocols.events import (
 )
 from ..protocols.http1 import Http1Machine
 from .acks import next_poll_s
-from .exchange import Exchange, RawResponse
+from .exchange import Exchange, RawResponse, out_of_time
 from .http1_writer import RequestWriter
 from .multiplexed import LINGER_S
 from .request_stream import RequestStream
@@ -66,6 +66,7 @@ class Conversation:
     def __init__(
         self,
         stream: ByteStream,
+        prompt: PromptStream | None,
         machine: Http1Machine,
         exchange: Exchange,
         clock_s: Callable[[], float],
@@ -85,11 +86,13 @@ class Conversation:
         head = _expecting(exchange.head) if expect else exchange.head
         stream_id = machine.send_head(head, end=not has_body)
         self._request = RequestStream(stream_id, exchange, has_body=has_body)
-        self._writer = RequestWriter(stream, machine, self._request)
+        self._writer = RequestWriter(stream, prompt, machine, self._request)
         self._send_failure: ConnectionLost | None = None
         self._source_failure: Exception | None = None
         """What a body made by the caller raised, when it is not one of our errors."""
         self._may_send_body = not expect
+        self._deadline_s = inf
+        """When all of it has to be over, where nobody else sees to that."""
         self._concurrently = False
         self._receiving: anyio.CancelScope | None = None
         self._silent_since_s: float | None = None
@@ -105,17 +108,26 @@ class Conversation:
         return self._request.ended and self._request.end_flushed
 
     async def send_whole(self, body: Buffer) -> RawResponse:
-        """Carry a request whose body (perhaps empty) is at hand and leaves with the head."""
-        return await self._converse(
-            self._writer.send_whole,
-            body,
+        """Carry a request whose body (perhaps empty) is at hand and leaves with the head.
+
+        The exchange's deadline is kept.
+        """
+        if self._exchange.timeouts.write_idle_s is not None:
             # Whether a write still moves can only be seen from another task.
-            concurrently=self._exchange.timeouts.write_idle_s is not None,
-        )
+            with anyio.CancelScope(deadline=self._exchange.deadline_s):
+                return await self._converse(self._send_whole, body)
+            raise out_of_time(self._exchange.timeouts, self._exchange.recorder)
+        self._deadline_s = self._exchange.deadline_s
+        try:
+            await self._send(self._send_whole, body)
+            await self._receive()
+            return self._response()
+        finally:
+            self._close_books()
 
     async def send_from(self, reader: BodyReader) -> RawResponse:
         """Carry a request with a body that is read while it is sent."""
-        return await self._converse(self._send_streamed, reader, concurrently=True)
+        return await self._converse(self._send_streamed, reader)
 
     def fail(self, error: TransportError) -> None:
         """End the exchange from outside with an error; harmless once the response is complete."""
@@ -123,18 +135,15 @@ class Conversation:
         self._wake()
 
     async def _converse(
-        self, send: Callable[[Content], Awaitable[None]], content: Content, *, concurrently: bool
+        self, send: Callable[[Content], Awaitable[None]], content: Content
     ) -> RawResponse:
-        self._concurrently = concurrently
+        """Send and receive at once."""
+        self._concurrently = True
         try:
-            if concurrently:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._send, send, content)
-                    await self._receive()
-                    tasks.cancel_scope.cancel()
-            else:
-                await self._send(send, content)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._send, send, content)
                 await self._receive()
+                tasks.cancel_scope.cancel()
             return self._response()
         finally:
             self._close_books()
@@ -156,9 +165,12 @@ class Conversation:
         self._machine.forget_stream(self._request.stream_id)
 
     def _take_sample(self) -> None:
+        """Take the transport's figures, and what they tell of the request."""
         recorder = self._exchange.recorder
         if self._exchange.profile:
-            recorder.leg.reading = TcpReading(self._stream, recorder.now())
+            recorder.leg.reading = reading = TcpReading(self._stream, recorder.now())
+            if reading.acked_bytes is not None and self._writer.awaits_ack:
+                self._writer.saw_acked(reading.acked_bytes)
 
     # --- the sending task ---------------------------------------------------------------------
 
@@ -180,6 +192,14 @@ class Conversation:
                 self._source_failure = error
         self._silent_since_s = None
         self._wake()
+
+    async def _send_whole(self, body: Buffer) -> None:
+        rest = self._writer.begin_whole(body)
+        if rest is not None:
+            with anyio.CancelScope(deadline=self._deadline_s) as scope:
+                await rest()
+            if scope.cancelled_caught:
+                raise out_of_time(self._exchange.timeouts, self._exchange.recorder)
 
     async def _send_streamed(self, reader: BodyReader) -> None:
         await self._writer.send_head()
@@ -240,6 +260,11 @@ class Conversation:
             self._last_byte_ns = self._stream.read_ns
             if self._head_ns is None:
                 self._head_ns = self._last_byte_ns
+        whole = self._machine.receive_whole(data)
+        if whole is not None:
+            self._request.take_whole(*whole, self._last_byte_ns)
+            self._take_sample()
+            return
         for event in self._machine.receive_data(data):
             self._dispatch(event, at_end=not data)
         if not self._machine.head_begun:
@@ -321,19 +346,21 @@ class Conversation:
     def _next_look_s(self) -> float:
         sending, limit_s = not self._request.sending_over, self._limit_s
         if limit_s == inf and (sending or self._poll_s is None):
-            return inf
+            return self._deadline_s
         now_s = self._clock_s()
         if sending:
-            return now_s + limit_s / _STALL_LOOKS
+            return min(now_s + limit_s / _STALL_LOOKS, self._deadline_s)
         poll_at_s = inf if self._poll_s is None else now_s + self._poll_s
-        return min(poll_at_s, self._silent_since(now_s) + limit_s)
+        return min(poll_at_s, self._silent_since(now_s) + limit_s, self._deadline_s)
 
     def _check_time(self) -> None:
         request, limit_s = self._request, self._limit_s
-        if limit_s == inf:
+        if limit_s == self._deadline_s == inf:
             return
         now_s = self._clock_s()
-        if not request.sending_over:
+        if now_s >= self._deadline_s:
+            request.fail(out_of_time(self._exchange.timeouts, self._exchange.recorder))
+        elif not request.sending_over:
             if now_s < self._writer.moved_at_s(now_s) + limit_s:
                 return
             if request.ended:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..body import BodyReader, FileRangeReader
 from ..buffers import Buffer
 from ..errors import SourceSizeChanged
-from ..net.stream import BulkStream, ByteStream
+from ..net.stream import BulkStream, ByteStream, PromptStream
 from ..net.transmit_stamps import SentSpan
 from ..profile.moments import Ns
 from ..protocols.http1 import SEND_BUFFER_BYTES, Http1Machine
 from .kernel_moments import enter_stamps
 from .request_stream import RequestStream
+
+Rest = Callable[[], Awaitable[None]]
+"""Sends what is left."""
 
 #: Pieces up to this size are copied together into one write; bigger ones go alone, uncopied. A
 #: copy of 64 KiB costs less than a second system call and a second packet.
@@ -60,8 +64,16 @@ class RequestWriter:
     The account is right after every write, and after a failed or cancelled one as well.
     """
 
-    def __init__(self, stream: ByteStream, machine: Http1Machine, request: RequestStream) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        prompt: PromptStream | None,
+        machine: Http1Machine,
+        request: RequestStream,
+    ) -> None:
+        """`prompt` is the stream again, if it is one."""
         self._stream = stream
+        self._prompt = prompt
         self._machine = machine
         self._request = request
         self._accepted_before = stream.accepted_bytes
@@ -90,9 +102,27 @@ class RequestWriter:
         """Send the head, which the machine has been given."""
         await self._flush(b"", end=False)
 
-    async def send_whole(self, body: Buffer) -> None:
-        """Send the head and the whole body, in one write unless the body is big."""
-        await self._send_body(body, end=True)
+    def begin_whole(self, body: Buffer) -> Rest | None:
+        """Send the head and the whole body, in one write, as far as that goes without waiting.
+
+        Returns:
+            What sends the rest; None when there is none.
+        """
+        self._give_body(body, end=True)
+        pieces = self._machine.transmit()
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        batch = _Batch([data], len(data), len(data) - len(body), len(body))
+        before = self._begin_write()
+        prompt = self._prompt
+        if prompt is None or len(data) > prompt.prompt_bytes:
+            return partial(self._end_whole, partial(self._stream.send, data), batch, before)
+        try:
+            if prompt.send_whole(data):
+                return None
+        finally:
+            self._settle(batch, before, end=True)
+        self._writing = True
+        return partial(self._end_whole, prompt.send_rest, batch, before)
 
     async def send_from(self, reader: BodyReader) -> None:
         """Send the body to its end, or until the request says that it is to stop.
@@ -127,6 +157,12 @@ class RequestWriter:
         if self._look():
             self._request.acked(ledger.acked_body_bytes, ledger.finished)
 
+    def saw_acked(self, wire_bytes: int) -> None:
+        """Take note of how many bytes of the wire were acknowledged just now."""
+        ledger = self._request.ledger
+        if ledger.acknowledged(wire_bytes):
+            self._request.acked(ledger.acked_body_bytes, ledger.finished)
+
     def moved_at_s(self, now_s: float) -> float:
         """When a write in progress was last seen to move; now, when nothing waits for the peer.
 
@@ -151,6 +187,12 @@ class RequestWriter:
 
     # --- writing ------------------------------------------------------------------------------
 
+    async def _end_whole(self, send: Rest, batch: _Batch, before: _Before) -> None:
+        try:
+            await send()
+        finally:
+            self._settle(batch, before, end=True)
+
     def _room_bytes(self) -> int:
         """How much may be read: never more than was announced."""
         if self._total_bytes is None:
@@ -167,10 +209,13 @@ class RequestWriter:
         return self._request.body_queued == self._total_bytes
 
     async def _send_body(self, data: Buffer, *, end: bool) -> None:
+        self._give_body(data, end=end)
+        await self._flush(data, end=end)
+
+    def _give_body(self, data: Buffer, *, end: bool) -> None:
         if not self._request.end_queued:
             self._machine.send_body(self._request.stream_id, data, end=end)
             self._request.end_queued = end
-        await self._flush(data, end=end)
 
     async def _flush(self, body: Buffer, *, end: bool) -> None:
         batches = list(_batches(self._machine.transmit(), body))
@@ -180,9 +225,7 @@ class RequestWriter:
             try:
                 await self._stream.send(batch.data())
             finally:
-                taken = self._taken_since(before)
-                body_bytes = min(max(taken - batch.lead_bytes, 0), batch.body_bytes)
-                self._account(before, body_bytes, end=last and taken == batch.byte_count)
+                self._settle(batch, before, end=last)
 
     def _files(self, reader: BodyReader) -> tuple[BulkStream, FileRangeReader] | None:
         """Who sends files and who names them; asked once, for the question costs some 20 µs."""
@@ -221,6 +264,12 @@ class RequestWriter:
         self._writing = True
         self._moved_bytes = -1
         return _Before(self._stream.accepted_bytes, self._stream.write_started_ns)
+
+    def _settle(self, batch: _Batch, before: _Before, *, end: bool) -> None:
+        """Note what became of a batch, the `end` of the request perhaps."""
+        taken = self._taken_since(before)
+        body_bytes = min(max(taken - batch.lead_bytes, 0), batch.body_bytes)
+        self._account(before, body_bytes, end=end and taken == batch.byte_count)
 
     def _taken_since(self, before: _Before) -> int:
         return self._stream.accepted_bytes - before.accepted_bytes

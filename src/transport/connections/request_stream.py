@@ -15,6 +15,10 @@ from .acks import AckLedger
 from .exchange import Exchange, Progress, RawResponse
 
 _NONE = Headers()
+# By plain int: an enum's members are looked up and turned into one each time.
+_REQUEST_START, _REQUEST_END = int(Moment.REQUEST_START), int(Moment.REQUEST_END)
+_RESPONSE_START, _RESPONSE_END = int(Moment.RESPONSE_START), int(Moment.RESPONSE_END)
+_RESPONSE_HEAD_END = int(Moment.RESPONSE_HEAD_END)
 
 
 class RequestStream:
@@ -116,30 +120,42 @@ class RequestStream:
 
     def take_head(self, event: HeadReceived, read_ns: Ns) -> None:
         """The final response head arrived."""
-        recorder = self.exchange.recorder
-        self.head = event.head
+        self._begin_response(event.head, read_ns)
+
+    def _begin_response(self, head: ResponseHead, read_ns: Ns) -> None:
+        self.head = head
         self.received_events += 1
-        recorder.mark(Moment.RESPONSE_START, read_ns)
-        recorder.mark(Moment.RESPONSE_HEAD_END, read_ns)
-        recorder.leg.status = event.head.status
-        if event.head.status >= 300:
+        leg = self.exchange.recorder.leg
+        leg.times[_RESPONSE_START] = leg.times[_RESPONSE_HEAD_END] = read_ns
+        leg.status = head.status
+        if head.status >= 300:
             self.stop_sending = True
         if self.exchange.on_head is not None:
-            self.exchange.on_head(event.head)
+            self.exchange.on_head(head)
 
     def take_data(self, event: DataReceived, read_ns: Ns) -> None:
         """A piece of the response body arrived."""
+        self._add_body(event.data, read_ns)
+
+    def _add_body(self, data: bytes, read_ns: Ns) -> None:
         self.received_events += 1
-        self._chunks.append(event.data)
-        self._received_body_bytes += len(event.data)
+        self._chunks.append(data)
+        self._received_body_bytes += len(data)
         leg = self.exchange.recorder.leg
-        leg.times[Moment.RESPONSE_END] = read_ns
+        leg.times[_RESPONSE_END] = read_ns
         leg.response_body_bytes = self._received_body_bytes
-        if read_ns == leg.times[Moment.RESPONSE_HEAD_END]:
+        if read_ns == leg.times[_RESPONSE_HEAD_END]:
             leg.response_body_with_head_bytes = self._received_body_bytes
         limit = self.exchange.limits.response_body_bytes
         if self._received_body_bytes > limit:
             self.fail(ResponseTooLarge(f"the response body is larger than {limit} bytes"))
+
+    def take_whole(self, head: ResponseHead, body: bytes, read_ns: Ns) -> None:
+        """The response arrived at once, from its head to its end."""
+        self._begin_response(head, read_ns)
+        if body:
+            self._add_body(body, read_ns)
+        self.take_end(_NONE, read_ns)
 
     def take_end(self, trailers: Headers, read_ns: Ns) -> None:
         """The response is complete."""
@@ -147,7 +163,7 @@ class RequestStream:
         self.trailers = trailers
         if self.error is None:
             self.ended = True
-            self.exchange.recorder.mark(Moment.RESPONSE_END, read_ns)
+            self.exchange.recorder.leg.times[_RESPONSE_END] = read_ns
 
     def took(
         self, body_bytes: int, started: Ns, ended: Ns, *, end: bool, acked_bytes: int | None = None
@@ -156,18 +172,18 @@ class RequestStream:
 
         `acked_bytes`, if there is news of it, is how much of the body was acknowledged by then.
         """
-        recorder = self.exchange.recorder
+        leg = self.exchange.recorder.leg
         if not self._started:
             self._started = True
-            recorder.mark(Moment.REQUEST_START, started)
-        recorder.mark(Moment.REQUEST_END, ended)
+            leg.times[_REQUEST_START] = started
+        leg.times[_REQUEST_END] = ended
         advanced = body_bytes > self.body_sent
         if acked_bytes is not None:
-            advanced |= acked_bytes > (recorder.leg.body_acked_bytes or 0)
-            recorder.leg.body_acked_bytes = acked_bytes
-        self.body_sent = recorder.leg.body_sent_bytes = body_bytes
+            advanced |= acked_bytes > (leg.body_acked_bytes or 0)
+            leg.body_acked_bytes = acked_bytes
+        self.body_sent = leg.body_sent_bytes = body_bytes
         if end:
-            self.end_flushed = recorder.leg.upload_complete = True
+            self.end_flushed = leg.upload_complete = True
         if advanced:
             self._report_progress()
 
@@ -177,11 +193,12 @@ class RequestStream:
         `at` is when its word of that arrived, if not now.
         """
         recorder = self.exchange.recorder
-        advanced = body_bytes > (recorder.leg.body_acked_bytes or 0)
-        recorder.leg.body_acked_bytes = body_bytes
+        leg = recorder.leg
+        advanced = body_bytes > (leg.body_acked_bytes or 0)
+        leg.body_acked_bytes = body_bytes
         if finished:
             # It may arrive before the system call that sent the last byte has returned.
-            sent = recorder.leg.times[Moment.REQUEST_END]
+            sent = leg.times[_REQUEST_END]
             recorder.mark_first(Moment.REQUEST_ACKED, max(at, sent) if at and sent else at)
         if advanced:
             self._report_progress()

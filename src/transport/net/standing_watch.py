@@ -34,6 +34,9 @@ class StandingWatch:
         self._read = read
         self._registered = False
         self._waiter: asyncio.Future[bool] | None = None
+        self._until_s = inf
+        self._timer: asyncio.TimerHandle | None = None
+        """Set for the time of a wait, or for that of one before: it looks then who waits."""
 
     async def wait(self, until_s: float = inf) -> bool:
         """Wait for news, or for `close`; False when it is later than `until_s` of the loop's clock.
@@ -47,13 +50,13 @@ class StandingWatch:
             sniffio.current_async_library_cvar.reset(token)
             self._registered = True
         self._waiter = waiter = self._loop.create_future()
-        timer = None if until_s == inf else self._loop.call_at(until_s, self._wake, False)
+        self._until_s = until_s
+        if until_s != inf:
+            self._set_timer(until_s)
         try:
             news: bool = await waiter
         finally:
             self._waiter = None
-            if timer is not None:
-                timer.cancel()
         return news
 
     def close(self) -> None:
@@ -61,7 +64,26 @@ class StandingWatch:
         if self._loop.is_closed():
             return
         self._deregister()
+        if self._timer is not None:
+            self._timer.cancel()
         self._wake()
+
+    def _set_timer(self, until_s: float) -> None:
+        """Have `_time_up` called by then: most waits end long before, and one timer serves many."""
+        if self._timer is not None:
+            if self._timer.when() <= until_s:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(until_s, self._time_up, until_s)
+
+    def _time_up(self, until_s: float) -> None:
+        self._timer = None
+        if self._waiter is None or self._until_s == inf:
+            return
+        if self._until_s <= until_s:
+            self._wake(False)
+        else:
+            self._set_timer(self._until_s)
 
     def _readable(self) -> None:
         waiter = self._waiter

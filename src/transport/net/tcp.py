@@ -93,21 +93,30 @@ class TcpStream:
         self._watchable = True
         self._send_credit = _TURN_BYTES
         self._receive_credit = _TURN_BYTES
+        self.prompt_bytes = _TURN_BYTES if stamps is None else 0
+        self._prompt_rest = memoryview(b"")
+        """What `send_whole` has left."""
+        self._prompt_begun = False
+        """Whether it has sent a part."""
 
     async def send(self, data: Buffer) -> None:
         """Give all of `data` to the operating system; see `ByteStream.send`."""
         self._check_sendable()
-        rest = memoryview(data).cast("B")
-        first = True
-        try:
-            while rest:
-                piece, flags = (rest, 0) if self.stamps is None else self.stamps.cut(rest)
-                rest = rest[await self._write(self._sock.send, piece, flags, first=first) :]
-                first = False
-        except OSError as exc:
-            raise self._lost(exc, Phase.SEND) from exc
-        finally:
-            self.broken = self.broken or bool(rest)
+        await self._send_all(memoryview(data).cast("B"), first=True)
+
+    def send_whole(self, data: Buffer) -> bool:
+        """Send without waiting; see `PromptStream`."""
+        count = self.send_promptly(data)
+        if count == len(data):
+            return True
+        self._prompt_rest, self._prompt_begun = memoryview(data)[count:], count > 0
+        return False
+
+    async def send_rest(self) -> None:
+        """Send what `send_whole` has left; see `PromptStream`."""
+        self._check_sendable()
+        rest, self._prompt_rest = self._prompt_rest, memoryview(b"")
+        await self._send_all(rest, first=not self._prompt_begun)
 
     def begin_bulk(self) -> bool:
         """Nothing is to be done for `send_file`; see `BulkStream`."""
@@ -238,6 +247,17 @@ class TcpStream:
         return None if self._closed else read_tcp_info(self._sock)
 
     # --- sending ------------------------------------------------------------------------------
+
+    async def _send_all(self, rest: memoryview, *, first: bool) -> None:
+        try:
+            while rest:
+                piece, flags = (rest, 0) if self.stamps is None else self.stamps.cut(rest)
+                rest = rest[await self._write(self._sock.send, piece, flags, first=first) :]
+                first = False
+        except OSError as exc:
+            raise self._lost(exc, Phase.SEND) from exc
+        finally:
+            self.broken = self.broken or bool(rest)
 
     async def _send_piece(self, fd: int, offset: int, count: int, *, first: bool) -> int:
         await make_resident(fd, offset, count)

@@ -74,7 +74,9 @@ class TlsStream:
         if inner.stamps is not None or isinstance(inner, TlsStream):
             self.prompt_bytes = 0
         self._prompt_rest = 0
-        """Plaintext bytes of which `send_whole` has sent a part."""
+        """Plaintext bytes that `send_whole` has not sent, or not to the end."""
+        self._prompt_begun = False
+        """Whether it has sent a part of them."""
         self._flushing = False
         self._drained = False
         """Nothing can be decrypted before more arrives; asking OpenSSL costs an exception."""
@@ -210,7 +212,7 @@ class TlsStream:
         """Send what the network did not take; see `PromptStream`."""
         self._check_sendable()
         count, self._prompt_rest = self._prompt_rest, 0
-        await self._deliver(count, first=False)
+        await self._deliver(count, first=not self._prompt_begun)
 
     async def receive(self, max_bytes: int = _LONGEST_READ_BYTES) -> bytes:
         """Return at least one byte of plaintext, or `b""` at end; see `ByteStream.receive`."""
@@ -453,7 +455,7 @@ class TlsStream:
                     self.write_started_ns, first = self._inner.write_started_ns, False
                 self._unsent = memoryview(data)[taken:]
                 if self._unsent:
-                    self._prompt_rest = count
+                    self._prompt_rest, self._prompt_begun = count, not first
                     return False
         except ConnectionLost:
             self.broken = True

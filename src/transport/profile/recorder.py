@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..config import HttpVersion
+from ..errors import Phase
 from ..quality.estimate import QualityEstimate
 from .moments import Attempt, ConnectionFacts, DialRecord, Moment, Ns, TransportSample
 
@@ -114,6 +115,18 @@ class Recorder:
     def leg(self) -> Leg:
         """The leg in progress."""
         return self.legs[-1]
+
+    @property
+    def phase(self) -> Phase:
+        """What the call is doing."""
+        if not self.legs:
+            return Phase.QUEUE
+        leg = self.leg
+        if leg.times[Moment.RESPONSE_START] is not None:
+            return Phase.RECEIVE
+        if leg.upload_complete:
+            return Phase.WAIT
+        return Phase.SEND if leg.connection is not None else Phase.CONNECT
 
     def begin_leg(self, url: str, *, is_redirect: bool = False) -> Leg:
         """Turn to a new request on the wire; marks its FETCH_START."""

@@ -212,8 +212,9 @@ class Http1Machine:
             self._reusable = False
             return []
         if message.untold is not None:
-            if message.request_ended and (whole := self._whole_response(message, data)):
-                return whole
+            whole = self.receive_whole(data)
+            if whole is not None:
+                return _events(message, *whole)
             self._tell_h11(message, message.body_bytes)
         if not data:
             self._reusable = False
@@ -232,6 +233,25 @@ class Http1Machine:
             reason = f"the peer broke HTTP/1.1: {error}"
             events.append(self._terminated(reason, too_large=too_large))
         return _joined(events)
+
+    def receive_whole(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
+        """Take a whole response that came in one piece: its head and its body.
+
+        None when the bytes are anything else: they are for `receive_data`.
+        """
+        message = self._current
+        if message is None or message.untold is None or not message.request_ended:
+            return None
+        found = whole_response(data, self._head_limit_bytes)
+        if found is None:
+            return None
+        head, head_bytes = found
+        message.received_bytes = len(data)
+        message.parsed_bytes = head_bytes
+        message.head_received = message.response_ended = True
+        # h11 was never told of the request, so it is ready for the next one.
+        self._current = None
+        return head, data[head_bytes:]
 
     def transmit(self) -> list[Buffer]:
         """Take everything to be sent, in order; body bytes are the caller's own objects."""
@@ -291,23 +311,6 @@ class Http1Machine:
         self._finish_if_both_ended(message)
 
     # --- receiving ----------------------------------------------------------------------------
-
-    def _whole_response(self, message: _Message, data: bytes) -> list[Event]:
-        """The events of a response that came in one piece; none if it did not."""
-        found = whole_response(data, self._head_limit_bytes)
-        if found is None:
-            return []
-        head, head_bytes = found
-        message.received_bytes = message.parsed_bytes = len(data)
-        message.head_received = message.response_ended = True
-        # h11 was never told of the request, so it is ready for the next one.
-        self._current = None
-        body_bytes = len(data) - head_bytes
-        events: list[Event] = [HeadReceived(message.stream_id, head, head_bytes)]
-        if body_bytes:
-            events.append(DataReceived(message.stream_id, data[head_bytes:], body_bytes))
-        events.append(ResponseEnded(message.stream_id, _NO_FIELDS))
-        return events
 
     def _parse(self, message: _Message, events: list[Event], *, at_end: bool) -> None:
         if at_end and not message.head_received:
@@ -422,6 +425,16 @@ def _h11_request(head: RequestHead, *, end: bool, forwarder: ProxyServer | None)
 
 def _response_head(event: h11.Response | h11.InformationalResponse) -> ResponseHead:
     return ResponseHead(status=event.status_code, headers=headers_from(event.headers.raw_items()))
+
+
+def _events(message: _Message, head: ResponseHead, body: bytes) -> list[Event]:
+    """Those of a response that came whole."""
+    stream_id = message.stream_id
+    events: list[Event] = [HeadReceived(stream_id, head, message.parsed_bytes)]
+    if body:
+        events.append(DataReceived(stream_id, body, len(body)))
+    events.append(ResponseEnded(stream_id, _NO_FIELDS))
+    return events
 
 
 def _may_be_http1(data: bytes, offset: int) -> bool:
