@@ -181,6 +181,18 @@ class Http3Connection(MultiplexedConnection):
 
     # --- the body ---------------------------------------------------------------------------
 
+    def send_at_once(self, exchange: Exchange, content: bytes) -> RequestStream | None:
+        """Begin a request and send all of it, if it is alone; see the base class."""
+        if self.streams:
+            return None
+        stream_id = self.send_head(exchange, end=not content)
+        stream = self.begin(stream_id, exchange, has_body=bool(content))
+        if content and len(content) <= self.machine.send_budget(stream_id):
+            self.machine.send_body(stream_id, content, end=True)
+            stream.body_queued, stream.end_queued = len(content), True
+        self._link.flush_now()
+        return stream
+
     def send_head(self, exchange: Exchange, *, end: bool) -> int:
         """Begin a request and return its stream id."""
         return self.machine.send_head(exchange.head, end=end, bulk=is_bulk(exchange))

@@ -2,7 +2,7 @@
 
 The two can be stopped and started again, so that the handshake runs them for itself and the
 connection runs them for the rest of its life. Whoever else changes the machine calls `kick`; many
-kicks make one pass of the sender.
+kicks make one pass of the sender. Who wants to wait for no pass calls `flush_now`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import inf
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from ..errors import ConnectionLost
-from ..net.datagram import PathError
+from ..net.bell import Bell, new_bell
+from ..net.datagram import Outgoing, PathError
 from ..net.datagram_channel import DatagramChannel
+from ..net.loop_clock import loop_clock
 from ..net.reasons import reason_of
 from ..profile.moments import Ns
 from ..protocols.events import BodyAcked, Event
@@ -59,6 +62,17 @@ def now_s() -> float:
     return time.monotonic()
 
 
+@dataclass(frozen=True, slots=True)
+class _Unsent:
+    """Datagrams the socket had no room for."""
+
+    datagrams: Sequence[Outgoing]
+    sent: list[Sent]
+    """What they, and those before them, carry."""
+    started_ns: Ns
+    """Just before the first of those was sent."""
+
+
 class QuicLink:
     """Moves datagrams between a machine and a socket."""
 
@@ -75,7 +89,12 @@ class QuicLink:
         self.confirmed_ns: Ns | None = None
         """When the server's HANDSHAKE_DONE was read, if that was while the handshake ran."""
         self.socket.on_departure = self._departed
-        self._wake = anyio.Event()
+        self._bell: Bell | None = None
+        self._stale = True
+        """The machine was changed since it was last asked for datagrams."""
+        self._rests_until_s = -inf
+        """For how long the sender waits to be woken; the past, when it does not."""
+        self._unsent: _Unsent | None = None
         self._heard_s = now_s()
         self._handshake_by_s = self._heard_s + HANDSHAKE_S
         self._pinged_s = self._heard_s
@@ -83,7 +102,32 @@ class QuicLink:
 
     def kick(self) -> None:
         """Wake the sender: the machine may have something to transmit, or another timer."""
-        self._wake.set()
+        self._stale = True
+        if self._bell is not None:
+            self._bell.ring()
+
+    def flush_now(self) -> None:
+        """Send what may be sent now, as far as that needs no waiting; the sender does the rest."""
+        if self._rests_until_s == -inf or self.machine.has_trains:
+            self.kick()
+            return
+        self._stale = False
+        ready = self.machine.transmit(now_s())
+        sent = self.machine.take_sent()
+        if ready:
+            try:
+                rest = self.socket.send_nowait(ready)
+            except ConnectionLost as error:
+                self._give_up(error)
+                return
+            if rest:
+                self._unsent = _Unsent(rest, sent, self.socket.write_started_ns)
+                self.kick()
+            else:
+                self._tell_sent(sent)
+        self._heed_path()
+        if self._bell is not None and self._next_s() < self._rests_until_s:
+            self._bell.ring()
 
     async def run(self) -> None:
         """Send and receive until the connection is over."""
@@ -95,8 +139,10 @@ class QuicLink:
 
     async def flush(self) -> bool:
         """Send what may be sent now; of long bodies one turn, and whether there is more to send."""
-        more = False
+        more = self._stale = False
         try:
+            if self._unsent is not None:
+                await self._flush_unsent(self._unsent)
             await self._flush_datagrams()
             if self.machine.has_trains:
                 more = await self._flush_trains()
@@ -111,6 +157,12 @@ class QuicLink:
         if ready:
             await self.socket.send(ready)
             self._tell_sent(sent)
+
+    async def _flush_unsent(self, unsent: _Unsent) -> None:
+        """Send what `flush_now` could not, before the machine is asked for more."""
+        self._unsent = None
+        await self.socket.send(unsent.datagrams)
+        self.on_sent(unsent.sent, unsent.started_ns, self.socket.write_ended_ns)
 
     async def _flush_trains(self) -> bool:
         for _ in range(_TURN_ROUNDS):
@@ -153,25 +205,31 @@ class QuicLink:
     # --- the sender ---------------------------------------------------------------------------
 
     async def _send(self) -> None:
+        bell, clock_s = new_bell(), loop_clock()
+        self._bell, self._stale = bell, True
         while True:
-            # Replaced before collecting: who wakes us from here on is not overheard.
-            self._wake = anyio.Event()
-            more = await self.flush()
+            more = self._stale and await self.flush()
             if self.machine.close_cause is not None and self.machine.next_timer_s() is None:
                 return
             if more:
                 await checkpoint()
-            else:
-                await self._wait_until(self._next_s())
+                self._stale = True
+            # Who kicked while datagrams were sent found nobody waiting.
+            elif not self._stale and not await self._rest(bell, clock_s):
+                self._stale = True
             self._mind_timers()
 
-    async def _wait_until(self, due_s: float) -> None:
-        left_s = due_s - now_s()
-        if left_s < _YIELD_S:
+    async def _rest(self, bell: Bell, clock_s: Callable[[], float]) -> bool:
+        """Wait for a kick, or for what is next to be done; whether it was a kick."""
+        self._rests_until_s = self._next_s()
+        left_s = self._rests_until_s - now_s()
+        try:
+            if left_s >= _YIELD_S:
+                return await bell.wait(clock_s() + left_s)
             await checkpoint()
-            return
-        with anyio.CancelScope(deadline=anyio.current_time() + left_s):
-            await self._wake.wait()
+            return False
+        finally:
+            self._rests_until_s = -inf
 
     def _next_s(self) -> float:
         """When something is to be done without anybody's kick."""

@@ -325,10 +325,14 @@ def datagrams_to_send(quic: QuicConnection, now_s: float) -> list[tuple[bytes, t
 def _let_acks_pass(quic: QuicConnection, now_s: float) -> None:
     """Exempt acknowledgements from pacing (RFC 9002 §7.7) when they are due, not a moment later.
 
-    aioquic does so only afterwards; a clock that stands still would never get there.
+    aioquic does so only afterwards; a clock that stands still would never get there. They are due
+    as well when a request leaves that can take them along (RFC 9000 §13.2.1).
     """
     space = quic._spaces.get(Epoch.ONE_RTT)
-    if space is not None and space.ack_at == now_s:
+    if space is None or space.ack_at is None or space.ack_at < now_s:
+        return
+    few = quic._streams_queue[:_STREAMS_IN_TURN]
+    if space.ack_at == now_s or any(map(_has_something_to_send, few)):
         space.ack_at = nextafter(now_s, -inf)
 
 
