@@ -1,7 +1,7 @@
 """Connections to a name with given addresses, made by a fresh process in a namespace.
 
 Run as `python -m tests.link.dials PLAN`, where PLAN is a `Plan` in JSON; prints a list of `Dial`s
-in JSON, one for each protocol on each event loop.
+in JSON, one for each protocol on each event loop; those of one event loop are made at once.
 """
 
 from __future__ import annotations
@@ -96,6 +96,18 @@ async def _dial(plan: Plan, protocol: Any, backend: str) -> Dial:
     )
 
 
+async def _dial_all(plan: Plan, backend: str) -> list[Dial]:
+    dials: dict[str, Dial] = {}
+
+    async def one(protocol: str) -> None:
+        dials[protocol] = await _dial(plan, protocol, backend)
+
+    async with anyio.create_task_group() as tasks:
+        for protocol in PROTOCOLS:
+            tasks.start_soon(one, protocol)
+    return [dials[protocol] for protocol in PROTOCOLS]
+
+
 def _main() -> None:
     plan = Plan(**json.loads(sys.argv[1]))
 
@@ -108,11 +120,11 @@ def _main() -> None:
 
     socket.getaddrinfo = look_up  # type: ignore[assignment]
     dials = [
-        anyio.run(_dial, plan, protocol, backend, backend=backend)
+        asdict(dial)
         for backend in BACKENDS
-        for protocol in PROTOCOLS
+        for dial in anyio.run(_dial_all, plan, backend, backend=backend)
     ]
-    sys.stdout.write(json.dumps([asdict(dial) for dial in dials]))
+    sys.stdout.write(json.dumps(dials))
 
 
 if __name__ == "__main__":

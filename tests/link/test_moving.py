@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(100)]
 
 PORT = 4433
 NEW_ADDRESS = "10.55.0.7"
-DATA = random.Random(5).randbytes(3 << 20)
+DATA = random.Random(5).randbytes(2 << 20)
 POLL_S = 0.02
 
 

@@ -25,9 +25,9 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 RTT_MS, RATE_MBIT = 40, 10
 RATE_BYTES_PER_S = RATE_MBIT * 1e6 / 8
 QUEUE_BYTES = 64 * 1024
-#: 3.2 s on the wire: two round trips of slow start, and one for the last acknowledgement, are
-#: less than 5 % of that.
-BODY_BYTES = 4_000_000
+#: 1.6 s on the wire, and a few round trips: slow start, and the last acknowledgement.
+BODY_BYTES = 2_000_000
+ROUND_TRIPS = 4
 MIB = 1 << 20
 
 Lane = tuple[Protocol, bool]
@@ -68,7 +68,8 @@ def test_a_long_upload_shows_the_rate_of_the_link(
     assert carried > BODY_BYTES
     assert seen.receipt["body_bytes"] == BODY_BYTES
     duration_s = seen.between_s("request_start", "request_acked")
-    assert duration_s == pytest.approx(carried / RATE_BYTES_PER_S, rel=0.05)
+    on_the_wire_s = carried / RATE_BYTES_PER_S
+    assert 0.99 * on_the_wire_s < duration_s < on_the_wire_s + ROUND_TRIPS * RTT_MS / 1e3
 
     check_what_buffers_hid(seen)
     check_round_trips_under_load(seen)
@@ -101,13 +102,15 @@ def test_short_uploads_show_the_round_trip_of_the_link(
     url = site.url(protocol, secure=secure)
     jobs = [
         Job(url=url, protocol=protocol, body_bytes=1024, new_client=number == 0)
-        for number in range(8)
+        for number in range(5)
     ]
+    # The least of three: what else the machine does comes on top of a handshake's arithmetic.
+    more = [replace(jobs[0], body_bytes=0)] * 2
 
-    seen = upload(wire, site, *jobs, backend="trio")
+    seen = upload(wire, site, *jobs, *more, backend="trio")
 
-    assert [each.socket_reused for each in seen] == [False] + [True] * 7
-    for each in seen:
+    assert [each.socket_reused for each in seen] == [False, *[True] * 4, False, False]
+    for each in seen[: len(jobs)]:
         assert each.rtt_ms == pytest.approx(RTT_MS, rel=0.1)
         assert each.transport["min_rtt_ms"] == pytest.approx(RTT_MS, rel=0.1)
         # Nothing is hidden: one packet leaves at once and is acknowledged a round trip later.
@@ -115,8 +118,7 @@ def test_short_uploads_show_the_round_trip_of_the_link(
         acked_ms = each.between_s("request_start", "request_acked") * 1e3
         assert acked_ms == pytest.approx(RTT_MS, rel=0.3)
     round_trips = {"http/1.1": 2 if secure else 1, "h2": 2, "h3": 1}[protocol]
-    # The least of three: what else the machine does comes on top of a handshake's arithmetic.
-    fresh = [seen[0], *upload(wire, site, *[replace(jobs[0], body_bytes=0)] * 2)]
+    fresh = [each for each in seen if not each.socket_reused]
     connecting_ms = min(each.between_s("connect_start", "connect_end") for each in fresh) * 1e3
     assert connecting_ms == pytest.approx(round_trips * RTT_MS, rel=0.3)
 

@@ -23,7 +23,7 @@ WORK_MS = 230
     ("rtt_ms", "effective_type"),
     [
         (40, EffectiveType.TYPE_4G),
-        (500, EffectiveType.TYPE_3G),
+        (350, EffectiveType.TYPE_3G),
         (1500, EffectiveType.TYPE_2G),
     ],
 )
