@@ -25,8 +25,22 @@ for _name in (*_TRUST, *_PROXIES, *(name.lower() for name in _PROXIES)):
     os.environ.pop(_name, None)
 
 
+_files_begun: set[str] = set()
+
+
 def pytest_collection_finish() -> None:
     """Spare the collector what stays: thousands of tests, looked through each time one asks it."""
+    _spare_what_stays()
+
+
+def pytest_runtest_logstart(location: tuple[str, int | None, str]) -> None:
+    """The same with what is kept of the tests of each file: their reports, until the end."""
+    if location[0] not in _files_begun:
+        _files_begun.add(location[0])
+        _spare_what_stays()
+
+
+def _spare_what_stays() -> None:
     gc.collect()
     gc.freeze()
 
