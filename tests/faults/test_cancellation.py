@@ -24,7 +24,7 @@ from tests.peers.servers import Endpoints
 
 BODY = bytes(range(256)) * 1024
 """More than leaves with the head on any protocol, so that sending it is a task of its own."""
-LONG_BODY = 8 * BODY
+LONG_BODY = 4 * BODY
 """Still on its way when a shorter upload beside it is cancelled."""
 
 # Not h3 to Caddy: the quic-go of Caddy 2.6.2 never credits the connection for what it had not read
@@ -118,7 +118,7 @@ def later_and_later() -> Iterator[int]:
     moment = 0
     while True:
         yield moment
-        moment += max(1, moment // 8)
+        moment += max(1, moment // 5)
 
 
 @every_target

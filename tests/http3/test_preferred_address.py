@@ -25,7 +25,7 @@ from trilane.transport.errors import UsageError
 pytestmark = pytest.mark.interop
 
 PATIENCE_S = 30.0
-DATA = random.Random(9).randbytes(4 << 20)
+DATA = random.Random(9).randbytes(2 << 20)
 
 Start = Callable[[AbstractContextManager[Endpoints]], Endpoints]
 
