@@ -34,18 +34,13 @@ class Response:
     """Where it came from, after redirects; `repr` leaves it out, since a query may be a secret."""
     http_version: str
     """`HTTP/1.1`, `HTTP/2` or `HTTP/3`."""
-    record: Recorder | None = field(repr=False)
-    """What the profile is made of; nothing is added to it any more."""
+    profile: Profile | None = field(repr=False)
+    """What happened when; None when the call was made with `profile=False`."""
 
     @property
     def is_success(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status_code <= 299
-
-    @cached_property
-    def profile(self) -> Profile | None:
-        """What happened when; None when the call was made with `profile=False`."""
-        return None if self.record is None else fold(self.record)
 
     @cached_property
     def text(self) -> str:
@@ -75,5 +70,5 @@ def response_of(outcome: Outcome, record: Recorder | None) -> Response:
         trailers=outcome.trailers,
         url=outcome.url.text,
         http_version=_HTTP_VERSIONS[outcome.version],
-        record=record,
+        profile=None if record is None else fold(record),
     )

@@ -62,6 +62,7 @@ class Engine:
         self._quality = quality_meter(self._options.quality)
         self._alt_svc_path = self._options.alt_svc_path
         self._sessions = SessionStore()
+        self._unix = self._options.sockets.uds is not None
         self._http_dns = isinstance(self._options.names.resolver, DnsOverHttps)
         self._stack: AsyncExitStack | None = None
 
@@ -218,9 +219,10 @@ class Engine:
         while True:
             leg = recorder.begin_leg(call.url.shown, is_redirect=is_redirect and retries == 0)
             leg.body_bytes = call.body.length if call.body is not None else None
+            preference = _without_quic(call.preference) if self._unix else call.preference
             lease = self._pool.take_at_hand(
-                call.url.origin, self._preference(call), newer_than=newer_than
-            ) or await self._acquire(call, recorder, newer_than, deadline_s)
+                call.url.origin, preference, newer_than=newer_than
+            ) or await self._acquire(call, preference, recorder, newer_than, deadline_s)
             recorder.use_connection(lease.connection.facts, reused=lease.reused)
             early = call.early_data and _is_unproven(lease, leg)
             try:
@@ -249,14 +251,19 @@ class Engine:
             retries += 1
 
     async def _acquire(
-        self, call: Call, recorder: Recorder, newer_than: int, deadline_s: float
+        self,
+        call: Call,
+        preference: Preference,
+        recorder: Recorder,
+        newer_than: int,
+        deadline_s: float,
     ) -> Lease:
         """Wait for a connection that is not at hand."""
         try:
             with anyio.CancelScope(deadline=deadline_s):
                 return await self._pool.acquire(
                     call.url.origin,
-                    self._preference(call),
+                    preference,
                     connect_s=call.timeouts.connect_s,
                     pool_s=call.timeouts.pool_s,
                     newer_than=newer_than,
@@ -267,11 +274,6 @@ class Engine:
             recorder.use_dial(failed.record)
             raise failed.error from failed.error.__cause__
         raise out_of_time(call.timeouts, recorder)
-
-    def _preference(self, call: Call) -> Preference:
-        if self._options.sockets.uds is not None:
-            return _without_quic(call.preference)
-        return call.preference
 
     async def _exchange(
         self,

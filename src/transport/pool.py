@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from typing import NamedTuple
 
 import anyio
 from anyio.abc import TaskGroup
@@ -92,6 +93,16 @@ class _Pooled:
         return connection.active_requests + connection.available_requests - self.leases
 
 
+class _Way(NamedTuple):
+    """How requests reach an origin; those of a program follow each other to the same."""
+
+    origin: Origin | None
+    preference: Preference | None
+    route: Route
+    plan: Plan | None
+    """None: it depends on what is known of the origin."""
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter:
     ticket: int
@@ -137,6 +148,7 @@ class Pool:
         self._dials: list[_Dialling] = []
         self._waiters: dict[int, _Waiter] = {}
         self._closed = False
+        self._last_way = _Way(None, None, Route(None), None)
 
     def take_at_hand(
         self, origin: Origin, preference: Preference, *, newer_than: int = 0
@@ -146,10 +158,14 @@ class Pool:
         Raises:
             ProtocolUnavailable: the preference cannot be met by this kind of URL.
         """
-        if self._closed or self._waiting():
+        if self._closed or (self._waiters and self._waiting()):
             return None
-        route = self._connector.route_to(origin, preference)
-        return self._take_preferred(route, self._plan(origin, preference, route), newer_than)
+        way = self._last_way
+        if way.origin is not origin or way.preference is not preference:
+            route = self._connector.route_to(origin, preference)
+            self._last_way = way = _Way(origin, preference, route, only_plan(preference, origin))
+        plan = way.plan or self._plan(origin, preference, way.route)
+        return self._take_preferred(way.route, plan, newer_than)
 
     async def acquire(
         self,
@@ -210,7 +226,7 @@ class Pool:
             if not pooled.leases:
                 pooled.released_s = self._clock_s()
                 self._connections.move_to_end(pooled.connection_id)
-        waiting = self._waiting()
+        waiting = self._waiting() if self._waiters else []
         if (
             pooled is None
             or lease.connection.state is not ConnectionState.OPEN
@@ -288,8 +304,6 @@ class Pool:
         return True
 
     def _waiting(self) -> list[_Waiter]:
-        if not self._waiters:
-            return []
         return [waiter for waiter in self._waiters.values() if not waiter.ready.is_set()]
 
     def _settle(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -82,6 +83,7 @@ class TcpStream:
         self.broken = False
         """A send failed or was cancelled: nothing more can be sent."""
         self._closed = False
+        self._poll = _poll_of(sock)
         self._waiting = 0
         self._failure: OSError | None = None
         self._arrived: bytes | OSError | None = None
@@ -230,6 +232,8 @@ class TcpStream:
         """Whether the peer has neither closed nor sent anything; see `ByteStream`."""
         if self._closed or self.broken or self._arrived is not None:
             return False
+        if self._poll is not None and not self._poll.poll(0):
+            return True
         try:
             self._sock.recv(1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
@@ -427,6 +431,15 @@ class _Taker:
         except Exception as exc:  # noqa: BLE001 - an event loop would only log it
             self.wants_more, self.failure = False, exc
         return self.wants_more
+
+
+def _poll_of(sock: socket.socket) -> select.poll | None:
+    """What tells whether there is anything to read, without an exception; None on Windows."""
+    if not hasattr(select, "poll"):
+        return None
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return poll
 
 
 async def connect_tcp(

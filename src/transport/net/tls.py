@@ -302,6 +302,8 @@ class TlsStream:
         """Whether the peer has neither closed nor sent data; takes in tickets that have come."""
         if self._closed or self.broken:
             return False
+        if self._drained and self._inner.is_idle_and_alive():
+            return True
         try:
             for _ in range(_IDLE_READS):
                 if self._decrypt(1) is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from ..config import HttpVersion, Limits
@@ -137,16 +138,22 @@ def preferred(
     will do, the first is the one, and the others need not be looked at.
     """
     best, best_rank = None, len(_RANK)
-    highest_rank = min(map(_RANK.__getitem__, waiter.plan.reusable))
+    highest_rank = _highest_rank(waiter.plan.reusable)
     for c in connections:
         rank = _RANK[c.version]
-        if rank >= best_rank or c.free <= 0 or not c.usable:
+        if rank >= best_rank or c.free <= 0 or not c.usable or not _fits(c, waiter):
             continue
-        if _fits(c, waiter) and not _is_spent(c, limits, now_s):
+        idle_since_s = c.idle_since_s
+        if idle_since_s is None or now_s - idle_since_s < limits.idle_connection_s:
             best, best_rank = c, rank
             if rank == highest_rank:
                 break
     return best
+
+
+@lru_cache(maxsize=16)
+def _highest_rank(versions: frozenset[HttpVersion]) -> int:
+    return min(_RANK[version] for version in versions)
 
 
 def next_in_line(connection: ConnectionView, waiters: Iterable[WaiterView]) -> WaiterView | None:

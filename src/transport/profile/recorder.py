@@ -25,13 +25,16 @@ class Reading(Protocol):
         """All figures."""
 
 
+_NO_TIMES: list[Ns | None] = [None] * len(Moment)
+
+
 @dataclass(slots=True)
 class Leg:
     """One request on the wire: the first, a redirect's, or a retry's."""
 
     url: str
     is_redirect: bool = False
-    times: list[Ns | None] = field(default_factory=lambda: [None] * len(Moment))
+    times: list[Ns | None] = field(default_factory=_NO_TIMES.copy)
     attempts: list[Attempt] = field(default_factory=list)
     """Connection attempts made for this leg, the lost ones included."""
     connection: ConnectionFacts | None = None

@@ -151,8 +151,10 @@ class Http1Machine:
 
     def send_budget(self, stream_id: int) -> int:
         """Room in our buffer; 0 once the request was sent to its end or given up."""
-        message = self._sending(stream_id)
-        return 0 if message is None else max(0, SEND_BUFFER_BYTES - self._queued_body_bytes)
+        message = self._current
+        if message is None or message.stream_id != stream_id or message.request_ended:
+            return 0
+        return max(0, SEND_BUFFER_BYTES - self._queued_body_bytes)
 
     def send_body(self, stream_id: int, data: Buffer, *, end: bool) -> None:
         """Queue body bytes; see `HttpMachine.send_body`. `transmit` returns `data` itself."""
@@ -263,15 +265,9 @@ class Http1Machine:
 
     # --- sending ------------------------------------------------------------------------------
 
-    def _sending(self, stream_id: int) -> _Message | None:
+    def _expect_sending(self, stream_id: int) -> _Message:
         message = self._current
         if message is None or message.stream_id != stream_id or message.request_ended:
-            return None
-        return message
-
-    def _expect_sending(self, stream_id: int) -> _Message:
-        message = self._sending(stream_id)
-        if message is None:
             raise RuntimeError(f"request {stream_id} takes no body")
         return message
 
@@ -308,7 +304,8 @@ class Http1Machine:
             self._tell_h11(message, message.body_bytes)
             self._out += self._give(h11.EndOfMessage())
         message.request_ended = True
-        self._finish_if_both_ended(message)
+        if message.response_ended:
+            self._finish()
 
     # --- receiving ----------------------------------------------------------------------------
 
@@ -359,11 +356,11 @@ class Http1Machine:
             # RFC 9112 §6.3: more than was announced is not a response to anything.
             message.received_bytes -= surplus_bytes
             self._reusable = False
-        self._finish_if_both_ended(message)
+        if message.request_ended:
+            self._finish()
 
-    def _finish_if_both_ended(self, message: _Message) -> None:
-        if not (message.request_ended and message.response_ended):
-            return
+    def _finish(self) -> None:
+        """Both sides have ended."""
         self._current = None
         if (self._h11.our_state, self._h11.their_state) != (h11.DONE, h11.DONE):
             # One side said Connection: close, or speaks HTTP/1.0 (RFC 9112 §9.3).

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from ..message import Headers, RequestHead, ResponseHead, Url
+from ..message import Headers, RequestHead, ResponseHead
 from .fields import announces_length
 
 #: The machine writes these itself, or has no use for what they ask (RFC 9110 §7.6.1, §7.8).
@@ -42,7 +42,8 @@ def request_head_bytes(head: RequestHead) -> bytes | None:
     # The last field of an upload is its Content-Type, whose boundary is new each time; what stands
     # before it is that of the request before.
     *before, last = head.headers.fields or (None,)
-    first_lines = _first_lines(head.method, head.url, tuple(before))
+    target, authority = head.url.target, head.url.origin.authority
+    first_lines = _first_lines(head.method, target, authority, tuple(before))
     last_line = "" if last is None else _field_line(*last)
     if first_lines is None or last_line is None:
         return None
@@ -68,12 +69,14 @@ def whole_response(data: bytes, longest_head_bytes: int) -> tuple[ResponseHead, 
 
 
 @lru_cache(maxsize=64)
-def _first_lines(method: str, url: Url, fields: tuple[tuple[str, str], ...]) -> str | None:
+def _first_lines(
+    method: str, target: str, authority: str, fields: tuple[tuple[str, str], ...]
+) -> str | None:
     if method in {"CONNECT", "HEAD"}:
         return None
-    if not (_METHOD.fullmatch(method) and _TARGET.fullmatch(url.target)):
+    if not (_METHOD.fullmatch(method) and _TARGET.fullmatch(target)):
         return None
-    lines = [f"{method} {url.target} HTTP/1.1\r\nHost: {url.origin.authority}\r\n"]
+    lines = [f"{method} {target} HTTP/1.1\r\nHost: {authority}\r\n"]
     for name, value in fields:
         line = _field_line(name, value)
         if line is None:
@@ -103,11 +106,14 @@ def _read_head(data: bytes) -> tuple[ResponseHead | None, int | None]:
 
 def _field_line(name: str, value: str) -> str | None:
     stripped = value.strip(" \t")
-    if name.lower() in _SPECIAL_FIELDS:
-        return None
-    if not (_NAME.fullmatch(name) and _VALUE.fullmatch(stripped)):
+    if not (_is_plain_name(name) and _VALUE.fullmatch(stripped)):
         return None
     return f"{name}: {stripped}\r\n"
+
+
+@lru_cache(maxsize=64)
+def _is_plain_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and name.lower() not in _SPECIAL_FIELDS
 
 
 def _only_length(fields: list[tuple[str, str]]) -> int | None:

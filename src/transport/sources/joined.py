@@ -32,12 +32,8 @@ class JoinedBody:
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = tuple(sources)
         lengths = [source.length for source in self._sources]
-        self._length = None if None in lengths else sum(cast("list[int]", lengths))
-
-    @property
-    def length(self) -> int | None:
+        self.length = None if None in lengths else sum(cast("list[int]", lengths))
         """Sum of all lengths; None when one source cannot tell its own."""
-        return self._length
 
     @property
     def rewindable(self) -> bool:

@@ -20,12 +20,13 @@ class MemorySource(Source):
 
     def __init__(self, pieces: Iterable[Buffer]) -> None:
         # Views of bytes are made when they are read: few are.
-        flat = [p if type(p) is bytes else byte_view(p, "the list") for p in pieces]
-        self._pieces = tuple([piece for piece in flat if piece])
+        self._pieces: list[Buffer] = [
+            piece if type(piece) is bytes else byte_view(piece, "the list") for piece in pieces
+        ]
         self._length = sum(map(len, self._pieces))
 
     def in_memory(self) -> Sequence[Buffer]:
-        """The pieces that hold anything."""
+        """The pieces; some may be empty."""
         return self._pieces
 
     @property
@@ -40,7 +41,7 @@ class MemorySource(Source):
 
     async def open(self) -> MemoryReader:
         """Begin at the first piece."""
-        return MemoryReader(tuple(map(memoryview, self._pieces)))
+        return MemoryReader(tuple([memoryview(piece) for piece in self._pieces if piece]))
 
 
 class MemoryReader(SourceReader):
