@@ -38,7 +38,7 @@ def answer(status: int, content: bytes) -> Response:
         trailers=Headers(),
         url="https://localhost/",
         http_version="HTTP/2",
-        record=None,
+        profile=None,
     )
 
 
