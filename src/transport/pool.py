@@ -11,6 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
@@ -372,8 +373,13 @@ class Pool:
         self._connections[connection_id] = _Pooled(
             connection, route, connection.version, connection_id, offered, self._clock_s()
         )
-        connection.on_room = self._settle
+        connection.on_room = partial(self._heed, connection)
         self._tasks.start_soon(self._run, connection)
+
+    def _heed(self, connection: Connection) -> None:
+        """A connection takes more requests than before, which few wait for, or none any more."""
+        if self._waiters or connection.state is not ConnectionState.OPEN:
+            self._settle()
 
     def _wants(self, waiter: _Waiter, dialling: _Dialling) -> bool:
         """Whether the outcome of a dial concerns a waiting request."""

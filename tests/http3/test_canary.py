@@ -24,6 +24,7 @@ from tests.http3.conftest import MakePair
 from tests.http3.pair import SERVER, Pair, ServerSide, client_configuration, make_machine
 from tests.peers.certificates import Certificates
 from trilane.transport.protocols import aioquic_private as private
+from trilane.transport.protocols.aioquic_h3 import RequestOnlyH3Connection
 from trilane.transport.protocols.aioquic_trains import TrainRun
 from trilane.transport.protocols.aioquic_window import Pacer
 
@@ -315,7 +316,7 @@ def test_the_http3_layer_calls_what_we_override() -> None:
     assert "self._get_local_settings()" in source
     assert "self._check_content_length(stream)" in source
     assert "return self._receive_stream_data(event)" in source
-    assert set(private.RequestOnlyH3Connection.__dict__) & set(H3Connection.__dict__) >= {
+    assert set(RequestOnlyH3Connection.__dict__) & set(H3Connection.__dict__) >= {
         "_check_content_length",
         "_get_local_settings",
         "_init_connection",

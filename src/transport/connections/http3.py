@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import anyio
 
 from ..body import BodyReader
 from ..errors import ClientClosed
-from ..profile.moments import ConnectionFacts, Ns, TransportSample
+from ..profile.moments import ConnectionFacts, Ns
+from ..profile.recorder import Reading
 from ..protocols.events import (
     BodyAcked,
     BodyUnreadable,
@@ -27,6 +27,7 @@ from .http3_body import BulkBody, is_bulk
 from .http3_errors import connection_error, handshake_error
 from .multiplexed import MultiplexedConnection
 from .quic_link import QuicLink, now_s
+from .quic_sample import QuicReading
 from .request_stream import RequestStream
 
 #: How long CONNECTION_CLOSE may wait for a full socket.
@@ -212,32 +213,10 @@ class Http3Connection(MultiplexedConnection):
         """Wake the sender."""
         self._link.kick()
 
-    def take_reading(self, stream: RequestStream) -> TransportSample:  # noqa: ARG002 - hook
+    def take_reading(self, stream: RequestStream) -> Reading:  # noqa: ARG002 - hook
         """QUIC's own figures now, and what crossed the socket."""
-        figures, counters = self.machine.recovery(), self._link.socket.counters
         limits = self.machine.send_limits(now_s())
-        return TransportSample(
-            at=time.monotonic_ns(),
-            rtt_ms=_ms(figures.smoothed_rtt_s),
-            min_rtt_ms=_ms(figures.min_rtt_s),
-            latest_rtt_ms=_ms(figures.latest_rtt_s),
-            rtt_var_ms=_ms(figures.rtt_variance_s),
-            congestion_window_bytes=figures.congestion_window_bytes,
-            bytes_in_flight=figures.bytes_in_flight,
-            retransmitted_packets=figures.retransmitted_packets,
-            retransmitted_bytes=figures.retransmitted_bytes,
-            lost_packets=figures.lost_packets,
-            pto_count=figures.pto_count,
-            busy_ms=_ms(limits.busy_s),
-            receive_window_limited_ms=_ms(limits.flow_control_s),
-            send_buffer_limited_ms=_ms(limits.buffer_s),
-            congestion_limited_ms=_ms(limits.congestion_s),
-            application_limited_ms=_ms(limits.application_s),
-            wire_sent_bytes=counters.sent_bytes,
-            wire_received_bytes=counters.received_bytes,
-            datagrams_sent=counters.sent_datagrams,
-            datagrams_received=counters.received_datagrams,
-        )
+        return QuicReading(self.machine.recovery(), limits, self._link.socket.counters)
 
     def poll_acked(self, stream: RequestStream) -> None:
         """Take the last word of the machine; acknowledgements come as events otherwise."""
@@ -265,7 +244,3 @@ class Http3Connection(MultiplexedConnection):
         elif self.machine.close_cause is None:
             self._link.say_goodbye()
             self._link.close()
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else seconds * 1000

@@ -16,16 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hmac import compare_digest
 from math import inf, nextafter
-from typing import cast
+from typing import NamedTuple
 
-from aioquic.h3.connection import H3Connection, H3Stream, MessageError, Setting
-from aioquic.h3.events import H3Event
 from aioquic.quic.congestion.base import QuicRttMonitor, register_congestion_control
 from aioquic.quic.congestion.cubic import K_CUBIC_LOSS_REDUCTION_FACTOR, CubicCongestionControl
 from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.connection import QuicConnection, QuicConnectionState
-from aioquic.quic.events import ConnectionTerminated, StreamDataReceived
-from aioquic.quic.logger import QuicLoggerTrace
+from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.stream import QuicStream
@@ -33,11 +30,9 @@ from aioquic.tls import Epoch
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from .aioquic_paths import peer_parameters
-from .aioquic_qlog import DiscreetTrace
 from .aioquic_recovery import WatchedRecovery
 from .aioquic_trains import separate
 from .aioquic_window import Pacer, PatientRttMonitor, UsedWindow
-from .fields import MalformedResponse
 from .path_mtu import BASE_BYTES
 from .quic_round_trips import RoundTrips
 
@@ -186,64 +181,6 @@ def forget_path(quic: QuicConnection, now_s: float) -> None:
     loss._rtt_min = inf
     quic._max_datagram_size = BASE_BYTES
     pace(quic)
-
-
-class RequestOnlyH3Connection(H3Connection):
-    """An `H3Connection` for requests: bounded, and forgiving towards the other streams.
-
-    - Header blocks cannot grow when they are decoded: without a dynamic table (RFC 9204 §3.2.3,
-      capacity 0) no few bytes can stand for a large field again and again, and no response waits
-      for another stream. Responses to uploads are too small to miss it.
-    - Nothing may be pushed (RFC 9114 §7.2.7): an upload's answer is all we want.
-    - A malformed response ends its stream and not the connection (RFC 9114 §4.1.2).
-    - Content-Length is not compared here: the library does not know which responses have no
-      content (to HEAD, and 304) and would close the connection over one.
-    """
-
-    def __init__(self, quic: QuicConnection, *, max_field_section_bytes: int) -> None:
-        self._max_field_section_bytes = max_field_section_bytes
-        self._malformed: dict[int, str] = {}
-        super().__init__(quic)
-        if self._quic_logger is not None:
-            self._quic_logger = cast("QuicLoggerTrace", DiscreetTrace(self._quic_logger))
-
-    def raise_malformed(self, stream_id: int) -> None:
-        """Say whether what was handed in last was in order.
-
-        Raises:
-            MalformedResponse: it was not.
-        """
-        reason = self._malformed.pop(stream_id, None)
-        if reason is not None:
-            raise MalformedResponse(reason)
-
-    def drop(self, stream_id: int) -> None:
-        """Forget a request; no event of its stream may be handed in any more."""
-        self._stream.pop(stream_id, None)
-
-    def _init_connection(self) -> None:
-        self._max_table_capacity = 0
-        self._blocked_streams = 0
-        self._max_push_id = None
-        self._decoder = type(self._decoder)(0, 0)
-        super()._init_connection()
-
-    def _get_local_settings(self) -> dict[int, int]:
-        return {
-            Setting.QPACK_MAX_TABLE_CAPACITY: 0,
-            Setting.QPACK_BLOCKED_STREAMS: 0,
-            Setting.MAX_FIELD_SECTION_SIZE: self._max_field_section_bytes,
-        }
-
-    def _check_content_length(self, stream: H3Stream) -> None:
-        pass
-
-    def _receive_stream_data(self, event: StreamDataReceived) -> list[H3Event]:
-        try:
-            return super()._receive_stream_data(event)
-        except MessageError as exc:
-            self._malformed[event.stream_id] = exc.reason_phrase
-            return []
 
 
 class SendHalf:
@@ -425,8 +362,7 @@ def is_stateless_reset(quic: QuicConnection, datagram: bytes) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryFigures:
+class RecoveryFigures(NamedTuple):
     """Loss recovery's own figures; times in seconds, None before the first sample."""
 
     smoothed_rtt_s: float | None

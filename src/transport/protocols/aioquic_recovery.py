@@ -7,8 +7,6 @@ Part of `aioquic_private`, under the same canary test, and imported by its parts
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -114,16 +112,23 @@ class WatchedRecovery(QuicPacketRecovery):
         return min(ack_delay_s, self.max_ack_delay) if self.handshake_confirmed else ack_delay_s
 
 
-@contextmanager
-def acks_together(quic: QuicConnection) -> Iterator[None]:
-    """Take the acknowledgements that arrive in this block as one, at its end.
+class AcksTogether:
+    """Takes the acknowledgements that arrive in its block as one, at its end.
 
     Each says again what the ones before it said, and to act on one costs more than to read it.
     """
-    loss = cast("WatchedRecovery", quic._loss)
-    loss._holding = True
-    try:
-        yield
-    finally:
-        loss._holding = False
-    loss.take_held()
+
+    __slots__ = ("_loss",)
+
+    def __init__(self, quic: QuicConnection) -> None:
+        self._loss = cast("WatchedRecovery", quic._loss)
+
+    def __enter__(self) -> None:
+        self._loss._holding = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        self._loss._holding = False
+        if error is None:
+            self._loss.take_held()

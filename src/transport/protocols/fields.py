@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from ..message import Headers, RequestHead, ResponseHead
 
 RawField = tuple[bytes, bytes]
+TextFields = tuple[tuple[str, str], ...]
 
 # RFC 9113 §8.2.2: meaningful on one HTTP/1.1 connection only. The others are ours to derive.
 _DROPPED = frozenset(
@@ -55,6 +56,17 @@ def request_fields(head: RequestHead) -> list[RawField]:
     if announces_length(head):
         fields.append((b"content-length", str(head.content_length).encode("ascii")))
     return fields
+
+
+def form_apart(fields: TextFields) -> tuple[str | None, TextFields]:
+    """The Content-Type of a form, and the other fields.
+
+    Every form has a boundary of its own, so the others are what requests have alike.
+    """
+    for at, (name, value) in enumerate(fields):
+        if "boundary=" in value and name.lower() == "content-type":
+            return value.strip(" \t"), fields[:at] + fields[at + 1 :]
+    return None, fields
 
 
 def announces_length(head: RequestHead) -> bool:

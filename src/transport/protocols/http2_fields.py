@@ -11,7 +11,7 @@ from dataclasses import replace
 from hpack import Encoder, HeaderTuple, NeverIndexedHeaderTuple
 
 from ..message import Headers, RequestHead
-from .fields import RawField, announces_length, request_fields
+from .fields import RawField, TextFields, announces_length, form_apart, request_fields
 from .h2_private import TableMark, unindexed_content_length, unindexed_content_type
 
 _SECRETS = frozenset((b"authorization", b"proxy-authorization"))
@@ -20,8 +20,6 @@ _SHORT_COOKIE_BYTES = 20
 #: Kinds of requests remembered; a program has a few.
 _KNOWN_HEADS = 32
 
-_Fields = tuple[tuple[str, str], ...]
-
 
 class HeadEncoder:
     """Compresses the heads of one connection's requests."""
@@ -29,19 +27,19 @@ class HeadEncoder:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._mark = TableMark(encoder)
-        self._known: dict[tuple[str, str, _Fields], bytes] = {}
+        self._known: dict[tuple[str, str, TextFields], bytes] = {}
 
     def encode(self, head: RequestHead) -> bytes:
         """The field block of a request, which must be the next one sent."""
-        form, rest = _apart(head.headers.fields)
+        form, rest = form_apart(head.headers.fields)
         block = self._encode(head, rest)
         if form is not None:
-            block += unindexed_content_type(form.strip(" \t").encode("latin-1"))
+            block += unindexed_content_type(form.encode("latin-1"))
         if announces_length(head):
             block += unindexed_content_length(str(head.content_length).encode("ascii"))
         return block
 
-    def _encode(self, head: RequestHead, rest: _Fields) -> bytes:
+    def _encode(self, head: RequestHead, rest: TextFields) -> bytes:
         """The fields that many requests have alike."""
         key = (head.method, head.url.text, rest)
         # It also changes when the peer wants another size, which the next block has to confirm.
@@ -55,17 +53,6 @@ class HeadEncoder:
             if not changed and not self._mark.changed():
                 self._known[key] = block
         return block
-
-
-def _apart(fields: _Fields) -> tuple[str | None, _Fields]:
-    """The Content-Type of a form, and the other fields.
-
-    Every form has a boundary of its own, which would push others out of the table.
-    """
-    for at, (name, value) in enumerate(fields):
-        if "boundary=" in value and name.lower() == "content-type":
-            return value, fields[:at] + fields[at + 1 :]
-    return None, fields
 
 
 def hpack_fields(head: RequestHead) -> list[HeaderTuple | RawField]:

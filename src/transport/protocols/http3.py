@@ -22,14 +22,13 @@ from aioquic.tls import SessionTicketHandler
 
 from ..buffers import Buffer
 from ..config import HttpVersion
-from ..errors import InvalidHeader
 from ..facts import TlsFacts
 from ..message import RequestHead
 from . import aioquic_paths as paths
 from . import aioquic_private as private
 from . import aioquic_trains as trains
 from .aioquic_acks import take_bare_ack
-from .aioquic_recovery import acks_together
+from .aioquic_recovery import AcksTogether
 from .aioquic_tls import CertificateCheck, CheckedConnection
 from .bulk_quic import BulkSender
 from .bulk_train import Train
@@ -41,10 +40,13 @@ from .events import (
     HandshakeConfirmed,
     StreamLimitChanged,
 )
-from .fields import request_fields
 from .http3_buffer import range_room_for, report_progress, room_for
 from .http3_close import FORGOTTEN, CloseCause, CloseKind, explain
-from .http3_frames import H3_NO_ERROR, H3_REQUEST_CANCELLED, data_frame_header
+from .http3_frames import (
+    H3_NO_ERROR,
+    H3_REQUEST_CANCELLED,
+    data_frame_header,
+)
 from .http3_limits import note_limit
 from .http3_receiver import Http3Receiver
 from .http3_stream import RequestStream
@@ -186,12 +188,7 @@ class Http3Machine:
         if self._receiver is None or self.available_streams <= 0:
             raise RuntimeError("no request may begin now")
         stream_id = self.quic.get_next_available_stream_id()
-        try:
-            self._receiver.h3.send_headers(stream_id, request_fields(head), end_stream=end)
-        except ValueError as exc:
-            # QPACK's encoder takes names and values of up to 65 535 bytes.
-            self._receiver.h3.drop(stream_id)
-            raise InvalidHeader(f"HTTP/3 cannot carry a header field: {exc}") from exc
+        self._receiver.send_head(stream_id, head, end=end)
         sender = private.send_half(self.quic, stream_id)
         stream = self._streams[stream_id] = RequestStream(stream_id, head, sender, end=end)
         if not end and stream.body_length:
@@ -291,7 +288,7 @@ class Http3Machine:
             arrived_s: when each of them arrived, if known; this is what round trips end with.
         """
         arrivals: Iterable[float | None] = arrived_s or repeat(None, len(datagrams))
-        with self._guarded(), acks_together(self.quic):
+        with self._guarded(), AcksTogether(self.quic):
             for (data, address), at_s in zip(datagrams, arrivals, strict=True):
                 self.round_trips.arrived_s = at_s
                 if not self._bulk.idle and take_bare_ack(self.quic, data, address, now_s):

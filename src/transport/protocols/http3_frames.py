@@ -96,6 +96,17 @@ class FrameReader:
             seen.append(FrameSeen(frame.kind, frame.length, frame.header_bytes, self._payload))
 
 
+def whole_frame_at(data: bytes, start: int, kind: int) -> tuple[int, int] | None:
+    """Where the payload of a whole frame of that kind begins and ends, if one begins there."""
+    found, kind_end = decode_varint(data, start)
+    if found != kind:
+        return None
+    length, begin = decode_varint(data, kind_end)
+    if length is None or begin + length > len(data):
+        return None
+    return begin, begin + length
+
+
 def encode_varint(value: int) -> bytes:
     """Encode a variable-length integer (RFC 9000 §16)."""
     if value < 1 << 6:
@@ -124,6 +135,11 @@ def decode_varint(data: bytes, position: int) -> tuple[int | None, int]:
 def data_frame_header(length: int) -> bytes:
     """The header of a DATA frame (RFC 9114 §7.2.1)."""
     return encode_varint(DATA) + encode_varint(length)
+
+
+def headers_frame(section: bytes) -> bytes:
+    """A HEADERS frame (RFC 9114 §7.2.2)."""
+    return encode_varint(HEADERS) + encode_varint(len(section)) + section
 
 
 class ControlStreamWatch:

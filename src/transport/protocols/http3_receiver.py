@@ -1,4 +1,4 @@
-"""What QUIC delivers, as events of the common vocabulary: responses, resets, GOAWAY."""
+"""The streams of HTTP/3: heads of requests in; responses, resets and GOAWAY as events out."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from aioquic.quic import events as quic_events
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.connection import stream_is_unidirectional as is_unidirectional
 
+from ..errors import InvalidHeader
+from ..message import RequestHead
 from . import aioquic_private as private
-from .events import Event, GoAwayReceived, SendingStopped, StreamReset
-from .fields import MalformedResponse
+from .aioquic_h3 import RequestOnlyH3Connection
+from .events import Event, GoAwayReceived, HeadReceived, SendingStopped, StreamReset
+from .fields import MalformedResponse, request_fields
+from .http3_fields import FieldEncoder
 from .http3_frames import (
     H3_EXCESSIVE_LOAD,
     H3_ID_ERROR,
@@ -16,8 +20,9 @@ from .http3_frames import (
     H3_NO_ERROR,
     H3_REQUEST_REJECTED,
     ControlStreamWatch,
+    headers_frame,
 )
-from .http3_stream import RequestStream, ResponseHeadTooLarge
+from .http3_stream import KnownHeads, RequestStream, ResponseHeadTooLarge
 
 #: RFC 9114 §5.2: what a server that has refused nothing yet may name.
 _HIGHEST_GOAWAY_ID = (1 << 62) - 4
@@ -36,13 +41,34 @@ class Http3Receiver:
             streams: the open requests, shared with the machine.
             head_limit_bytes: a larger response head is refused.
         """
-        self.h3 = private.RequestOnlyH3Connection(quic, max_field_section_bytes=head_limit_bytes)
+        self.h3 = RequestOnlyH3Connection(quic, max_field_section_bytes=head_limit_bytes)
         self.first_refused_id: int | None = None
         """Requests from this one on were refused by GOAWAY; None before one came."""
         self._quic = quic
         self._streams = streams
         self._control = ControlStreamWatch()
         self._head_limit_bytes = head_limit_bytes
+        self._known_heads: KnownHeads = {}
+        self._fields = FieldEncoder(self.h3)
+
+    def send_head(self, stream_id: int, head: RequestHead, *, end: bool) -> None:
+        """Begin a request on a new stream; `end`: no body follows.
+
+        Raises:
+            InvalidHeader: a header field is too large for QPACK.
+        """
+        try:
+            # A qlog is to tell of each frame.
+            if self.h3.has_table or self.h3.is_logged:
+                self.h3.send_headers(stream_id, request_fields(head), end_stream=end)
+                return
+            frame = headers_frame(self._fields.encode(head))
+        except ValueError as exc:
+            # QPACK's encoder takes names and values of up to 65 535 bytes.
+            self.h3.drop(stream_id)
+            raise InvalidHeader(f"HTTP/3 cannot carry a header field: {exc}") from exc
+        self.h3.begin_request(stream_id, end=end)
+        self._quic.send_stream_data(stream_id, frame, end)
 
     def translate(self, event: quic_events.QuicEvent) -> list[Event]:
         """Take one event of the QUIC layer."""
@@ -69,16 +95,31 @@ class Http3Receiver:
         stream = self._streams.get(event.stream_id)
         if stream is None or stream.failed:
             return []
+        if event.end_stream:
+            plain = stream.take_plain(event.data, self._known_heads)
+            if plain is not None:
+                return plain
+        first = not stream.received_bytes
+        translated: list[Event]
         try:
             stream.take_bytes(event.data, self._head_limit_bytes)
             parsed = self.h3.handle_event(event)
             self.h3.raise_malformed(event.stream_id)
-            return stream.translate(parsed, self._head_limit_bytes)
+            translated = stream.translate(parsed, self._head_limit_bytes)
         except ResponseHeadTooLarge:
             reason = f"the response head is larger than {self._head_limit_bytes} bytes"
             return self._refuse(stream, H3_EXCESSIVE_LOAD, reason, too_large=True)
         except MalformedResponse as exc:
             return self._refuse(stream, H3_MESSAGE_ERROR, f"malformed response: {exc}")
+        # A qlog is to tell of each frame.
+        if first and not self.h3.is_logged and translated:
+            self._remember(stream, event.data, translated[0])
+        return translated
+
+    def _remember(self, stream: RequestStream, data: bytes, found: Event) -> None:
+        """Keep the head that a response began with, if it is not an interim one."""
+        if isinstance(found, HeadReceived):
+            stream.remember(data, found.head, self._known_heads)
 
     def _refuse(
         self, stream: RequestStream, code: int, reason: str, *, too_large: bool = False

@@ -19,10 +19,21 @@ from .fields import (
     headers_from,
     response_head,
 )
-from .http3_frames import HEADERS, FrameReader
+from .http3_frames import DATA, HEADERS, FrameReader, whole_frame_at
 
 #: RFC 9114 §4.2.2: what a field section's size limit adds to each field.
 _FIELD_OVERHEAD_BYTES = 32
+
+
+#: Response heads remembered; with a date in them, a server has a few in each second.
+_KNOWN_HEADS = 32
+_NO_TRAILERS = Headers()
+
+KnownHeads = dict[bytes, tuple[ResponseHead, int | None]]
+"""By field section, what it means, and the length of the body that it announces, but for HEAD.
+
+Without a dynamic table (see `RequestOnlyH3Connection`) the same bytes always mean the same.
+"""
 
 
 class ResponseHeadTooLarge(Exception):
@@ -134,6 +145,39 @@ class RequestStream:
                     raise ResponseHeadTooLarge
                 self._head_sizes.append(frame.header_bytes + frame.length)
 
+    def take_plain(self, data: bytes, heads: KnownHeads) -> list[Event] | None:
+        """What it means, when it is all of a response whose head is known, in at most one frame.
+
+        None, and nothing done, when it is anything else: the library knows what becomes of it.
+        """
+        section = whole_frame_at(data, 0, HEADERS) if not self.received_bytes else None
+        known = None if section is None else heads.get(data[section[0] : section[1]])
+        if section is None or known is None or self._method == "HEAD":
+            return None
+        head, announced = known
+        head_end = section[1]
+        content = whole_frame_at(data, head_end, DATA)
+        body = b"" if content is None else data[content[0] : content[1]]
+        end = head_end if content is None else content[1]
+        if end != len(data) or announced not in (None, len(body)):
+            return None
+        self.received_bytes = end
+        self.response_ended = True
+        events: list[Event] = [HeadReceived(self.stream_id, head, head_end)]
+        if body:
+            events.append(DataReceived(self.stream_id, body, end - head_end))
+        events.append(ResponseEnded(self.stream_id, _NO_TRAILERS))
+        return events
+
+    def remember(self, data: bytes, head: ResponseHead, heads: KnownHeads) -> None:
+        """Keep the head that the library made of the beginning of a response."""
+        section = whole_frame_at(data, 0, HEADERS)
+        if section is None or self._method == "HEAD":
+            return
+        if len(heads) >= _KNOWN_HEADS:
+            heads.clear()
+        heads[data[section[0] : section[1]]] = head, announced_length(head, self._method)
+
     def translate(self, events: list[H3Event], limit_bytes: int) -> list[Event]:
         """What the parsed frames mean.
 
@@ -167,7 +211,7 @@ class RequestStream:
         self._check = LengthCheck(announced_length(head, self._method))
         out.append(HeadReceived(self.stream_id, head, byte_count))
         if event.stream_ended:
-            self._end(Headers(), out)
+            self._end(_NO_TRAILERS, out)
 
     def _take_data(self, event: H3Data, out: list[Event], *, last: bool) -> None:
         if self._head is None or self._check is None:
@@ -179,7 +223,7 @@ class RequestStream:
             self._unreported_bytes -= byte_count
             out.append(DataReceived(self.stream_id, event.data, byte_count))
         if event.stream_ended:
-            self._end(Headers(), out)
+            self._end(_NO_TRAILERS, out)
 
     def _end(self, trailers: Headers, out: list[Event]) -> None:
         if self._check is not None:

@@ -6,9 +6,9 @@ for. Nothing is counted per packet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
+from typing import NamedTuple
 
 
 class SendLimit(Enum):
@@ -24,8 +24,7 @@ class SendLimit(Enum):
     """There is nothing to send: the body's source has not delivered more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitTimes:
+class LimitTimes(NamedTuple):
     """Seconds since the connection began."""
 
     busy_s: float
