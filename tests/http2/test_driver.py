@@ -13,9 +13,9 @@ from h2.settings import SettingCodes
 
 from tests.http2.scripted_server import H2Server, Upload, connected
 from trilane.transport.config import Limits, Timeouts
+from trilane.transport.connections import multiplexed
 from trilane.transport.connections.connection import ConnectionState
 from trilane.transport.connections.http2 import Http2Connection
-from trilane.transport.connections.multiplexed import LINGER_S
 from trilane.transport.errors import ReadTimeout, ResponseTooLarge, WriteTimeout
 from trilane.transport.net.memory import Link
 from trilane.transport.profile.moments import Moment
@@ -89,7 +89,10 @@ async def test_an_early_413_ends_a_blocked_upload(*, reset: bool) -> None:
         await assert_usable(connection, server)
 
 
-async def test_a_complete_200_to_a_body_nobody_takes_gives_the_body_up() -> None:
+async def test_a_complete_200_to_a_body_nobody_takes_gives_the_body_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(multiplexed, "LINGER_S", 0.2)
     upload = Upload(10_000_000)
     async with connected(window=0) as (connection, server):
 
@@ -98,7 +101,7 @@ async def test_a_complete_200_to_a_body_nobody_takes_gives_the_body_up() -> None
                 server.respond(event.stream_id, 200, b"enough")
 
         server.on_event = accept_unread
-        with anyio.fail_after(LINGER_S + 2):
+        with anyio.fail_after(5):
             response = await upload.run(connection)
         assert (response.head.status, response.body) == (200, b"enough")
         assert not upload.leg.upload_complete

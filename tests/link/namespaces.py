@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.process import REPO_ROOT, ProgramMissing, RunningServer, find_program, running
+from tests.link.prepared import run_prepared
+from tests.peers.process import ProgramMissing, RunningServer, find_program, running
 
 TUN_DEVICE = Path("/dev/net/tun")
 _LISTENING = "0A"
@@ -68,18 +68,12 @@ class Namespace:
         module: str,
         *arguments: str,
         env: Mapping[str, str] | None = None,
-        timeout_s: float = 60.0,
+        limit_s: int = 60,
     ) -> str:
-        """Run a module of the tests in a fresh Python inside; returns its standard output."""
-        done = subprocess.run(
-            self.command([sys.executable, "-W", "error", "-m", module, *arguments]),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env={**os.environ, **(env or {})},
-            cwd=REPO_ROOT,
-            timeout=timeout_s,
-            check=False,
+        """Run a module of the tests in a fresh process inside; returns its standard output."""
+        environment = {**os.environ, **(env or {})}
+        done = run_prepared(
+            _FOLDER / self.name, module, arguments, environment=environment, limit_s=limit_s
         )
         assert done.returncode == 0, f"{module} {arguments} failed:\n{done.stdout}{done.stderr}"
         return done.stdout

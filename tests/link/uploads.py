@@ -121,9 +121,7 @@ def upload_from(
 ) -> list[Observation]:
     """Carry out a plan in a fresh process inside a namespace, ahead of other work."""
     with ahead_of_others():
-        output = host.python(
-            "tests.link.uploads", json.dumps(asdict(plan)), env=env, timeout_s=110.0
-        )
+        output = host.python("tests.link.uploads", json.dumps(asdict(plan)), env=env, limit_s=110)
     return [Observation(**{**answer, "job": Job(**answer["job"])}) for answer in json.loads(output)]
 
 

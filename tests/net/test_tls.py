@@ -31,7 +31,7 @@ MIB = 1024 * 1024
 
 
 async def test_both_directions_at_once_carry_everything(certificates: Certificates) -> None:
-    count = 64 * MIB
+    count = 16 * MIB
     data = memoryview(pattern(MIB))
 
     async def send(stream: TlsStream) -> None:

@@ -83,11 +83,12 @@ async def test_a_context_is_built_once_and_again_when_its_files_change(
     assert (await tls_setup(options, ("h2",))).context is not first.context
 
 
-async def test_the_number_of_kept_contexts_is_bounded() -> None:
-    first = await tls_setup(TlsOptions(verify=False), ("first",))
+async def test_the_number_of_kept_contexts_is_bounded(certificates: Certificates) -> None:
+    options = TlsOptions(verify=str(certificates.ca))
+    first = await tls_setup(options, ("first",))
     for number in range(16):
-        await tls_setup(TlsOptions(verify=False), (f"protocol-{number}",))
-    assert (await tls_setup(TlsOptions(verify=False), ("first",))).context is not first.context
+        await tls_setup(options, (f"protocol-{number}",))
+    assert (await tls_setup(options, ("first",))).context is not first.context
 
 
 async def test_the_defaults_are_strict() -> None:

@@ -169,7 +169,7 @@ STALLS: list[tuple[str, Script]] = [
 @pytest.mark.parametrize(("scheme", "script"), STALLS)
 async def test_each_step_has_to_be_over_in_time(scheme: str, script: Script) -> None:
     with scripted_server(script) as server:
-        error = await failure(scheme, server.port, connect_s=0.2)
+        error = await failure(scheme, server.port, connect_s=0.1)
 
     assert isinstance(error, trilane.ConnectTimeout)
 
@@ -180,7 +180,7 @@ async def test_when_the_whole_time_is_up_the_profile_tells_of_the_proxy(
 ) -> None:
     with scripted_server(script) as server:
         proxy = f"{scheme}://127.0.0.1:{server.port}"
-        async with trilane.AsyncClient(proxy=proxy, timeout=0.5, verify=False) as client:
+        async with trilane.AsyncClient(proxy=proxy, timeout=0.3, verify=False) as client:
             with pytest.raises(trilane.TotalTimeout) as raised:
                 await client.upload(TARGET, b"content", filename="a", protocol="http/1.1")
 
@@ -203,7 +203,7 @@ async def test_a_proxy_of_which_nothing_is_heard(
 ) -> None:
     with full_backlog() as port:
         proxy = f"{scheme}://127.0.0.1:{port}"
-        async with trilane.AsyncClient(proxy=proxy, timeout=0.5, verify=False) as client:
+        async with trilane.AsyncClient(proxy=proxy, timeout=0.3, verify=False) as client:
             with pytest.raises(trilane.TotalTimeout) as raised:
                 await client.upload(TARGET, b"content", filename="a", protocol=protocol)
 
@@ -278,7 +278,7 @@ async def test_each_step_can_be_cancelled(scheme: str, script: Script) -> None:
                     tasks.start_soon(client.upload, TARGET, b"content")
                     while not server.accepted:
                         await anyio.sleep(0.01)
-                    await anyio.sleep(0.1)
+                    await anyio.sleep(0.05)
                     scope.cancel()
         assert scope.cancelled_caught
         # Nothing half-open is kept: the proxy sees the end of its connection when the test ends.
