@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import importlib
 import json
 import os
 import runpy
@@ -21,15 +22,10 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-# What the modules that are run import, and what those import only when it is needed.
-from anyio._backends import (
-    _asyncio,  # noqa: F401
-    _trio,  # noqa: F401
-)
-
-import trilane as _trilane  # noqa: F401
 from tests.peers.process import REPO_ROOT
 
+#: Imported by what is run, some of it only when it is needed.
+_IMPORTED = ("anyio._backends._asyncio", "anyio._backends._trio", "trilane")
 # linux/sched.h
 _CLONE_NEWNET = 0x40000000
 _STOP_GRACE_S = 3.0
@@ -119,6 +115,8 @@ def _forker() -> _Forker:
 
 def main() -> None:
     """Fork for each order; the child goes on as the module, and ends as it ends."""
+    for name in _IMPORTED:
+        importlib.import_module(name)
     for line in sys.stdin:
         order = _Order(**json.loads(line))
         child = os.fork()
