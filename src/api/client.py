@@ -93,7 +93,8 @@ class AsyncClient:
         self._refuse_when_not_open()
         recorder = Recorder()
         call = await upload_call(url, file, options, self._defaults)
-        return await self.send(call, recorder, profile=options.get("profile", True))
+        outcome = await self._engine.send(call, recorder)
+        return response_of(outcome, recorder if call.profile else None)
 
     async def request(
         self,

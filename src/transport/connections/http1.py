@@ -5,7 +5,6 @@ from __future__ import annotations
 import anyio
 
 from ..body import Body, BodyReader
-from ..buffers import Buffer
 from ..config import Limits, ProxyServer
 from ..errors import ClientClosed, ConnectionLost
 from ..net.loop_clock import loop_clock
@@ -78,15 +77,14 @@ class Http1Connection(Connection):
         try:
             content = b"" if body is None else _at_hand(exchange, body)
             if body is None or content is not None:
-                response = await self._converse(exchange, content or b"")
+                conversation = self._begin(exchange, has_body=bool(content))
+                response = await conversation.send_whole(content or b"")
             else:
                 response = await self._with_reader(exchange, body)
             return self._from_origin(response)
         finally:
             self._busy = False
-            self._conversation = None
-            if self._state is ConnectionState.DRAINING or not self._machine.available_streams:
-                self._close()
+            self._finish()
 
     async def run(self) -> None:
         """Do nothing: requests bring their own tasks."""
@@ -116,35 +114,29 @@ class Http1Connection(Connection):
         with anyio.CancelScope(deadline=exchange.deadline_s):
             reader = await body.open()
             try:
-                content = (
-                    await _read_whole(body, reader) if _leaves_with_head(exchange, body) else reader
-                )
-                return await self._converse(exchange, content)
+                if not _leaves_with_head(exchange, body):
+                    return await self._begin(exchange, has_body=True).send_from(reader)
+                content = await _read_whole(body, reader)
+                return await self._begin(exchange, has_body=True).send_whole(content)
             finally:
                 await reader.aclose()
         raise out_of_time(exchange.timeouts, exchange.recorder)
 
-    async def _converse(self, exchange: Exchange, content: Buffer | BodyReader) -> RawResponse:
-        """Carry it with all of its content, or with what reads that."""
+    def _begin(self, exchange: Exchange, *, has_body: bool) -> Conversation:
         if self._state is ConnectionState.CLOSED:
             raise _client_closed()
         # From here on the connection is reusable only if all goes well.
-        conversation = Conversation(
-            self._stream,
-            self._prompt,
-            self._machine,
-            exchange,
-            self._clock_s,
-            has_body=content != b"",
+        self._conversation = conversation = Conversation(
+            self._stream, self._prompt, self._machine, exchange, self._clock_s, has_body=has_body
         )
-        self._conversation = conversation
-        try:
-            if isinstance(content, bytes | bytearray | memoryview):
-                return await conversation.send_whole(content)
-            return await conversation.send_from(content)
-        finally:
-            if not conversation.clean:
-                self._machine.close()
+        return conversation
+
+    def _finish(self) -> None:
+        conversation, self._conversation = self._conversation, None
+        if conversation is not None and not conversation.clean:
+            self._machine.close()
+        if self._state is ConnectionState.DRAINING or not self._machine.available_streams:
+            self._close()
 
     def _close(self) -> None:
         self._state = ConnectionState.CLOSED

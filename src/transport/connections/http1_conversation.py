@@ -232,12 +232,15 @@ class Conversation:
         failed = self._source_failure is not None or request.error is not None
         return failed or (request.ended and request.sending_over)
 
-    async def _wait(self) -> bytes | None:
-        """Wait for bytes of the response; None when it is time to look at something else."""
+    def _wait(self) -> Awaitable[bytes | None]:
+        """What to await for bytes of the response: None when it is time to look elsewhere."""
         look_at_s = self._next_look_s()
-        if not self._concurrently:
-            # Nobody but who closes the stream has a reason to interrupt, and that wakes it.
-            return await self._stream.receive_until(look_at_s)
+        if self._concurrently:
+            return self._wait_interruptibly(look_at_s)
+        # Nobody but who closes the stream has a reason to interrupt, and that wakes it.
+        return self._stream.receive_until(look_at_s)
+
+    async def _wait_interruptibly(self, look_at_s: float) -> bytes | None:
         data: bytes | None = None
         with anyio.CancelScope(deadline=look_at_s) as self._receiving:
             # What came before the request is no answer to it; after the response, nothing is.

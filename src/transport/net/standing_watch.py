@@ -38,8 +38,9 @@ class StandingWatch:
         self._timer: asyncio.TimerHandle | None = None
         """Set for the time of a wait, or for that of one before: it looks then who waits."""
 
-    async def wait(self, until_s: float = inf) -> bool:
-        """Wait for news, or for `close`; False when it is later than `until_s` of the loop's clock.
+    def wait(self, until_s: float = inf) -> asyncio.Future[bool]:
+        """What to await for news, or for `close`: False when it is later than `until_s`, by the
+        loop's clock.
 
         One task at a time.
         """
@@ -53,11 +54,7 @@ class StandingWatch:
         self._until_s = until_s
         if until_s != inf:
             self._set_timer(until_s)
-        try:
-            news: bool = await waiter
-        finally:
-            self._waiter = None
-        return news
+        return waiter
 
     def close(self) -> None:
         """Deregister, and wake who waits; idempotent."""
@@ -78,7 +75,7 @@ class StandingWatch:
 
     def _time_up(self, until_s: float) -> None:
         self._timer = None
-        if self._waiter is None or self._until_s == inf:
+        if self._waiter is None or self._waiter.done() or self._until_s == inf:
             return
         if self._until_s <= until_s:
             self._wake(False)

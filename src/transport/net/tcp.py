@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from math import inf
 from typing import TypeVarTuple
 
@@ -152,9 +152,9 @@ class TcpStream:
             pass
         return data
 
-    async def receive_until(self, until_s: float) -> bytes | None:
+    def receive_until(self, until_s: float) -> Coroutine[object, object, bytes | None]:
         """The same up to a time; see `ByteStream.receive_until`."""
-        return await self._receive(_RECEIVE_BYTES, until_s)
+        return self._receive(_RECEIVE_BYTES, until_s)
 
     async def receive_each(self, take: Take) -> None:
         """Give everything that arrives to `take`; see `ByteStream.receive_each`."""
@@ -169,6 +169,7 @@ class TcpStream:
             self._taker, self._wanted_bytes = taker, _RECEIVE_BYTES
             try:
                 await self._wait_readable(inf)
+                self._check_open()
             finally:
                 self._taker = None
         if taker.failure is not None:
@@ -355,15 +356,16 @@ class TcpStream:
         self._arrived = arrived
         return arrived is not None
 
-    async def _wait_readable(self, until_s: float) -> bool:
-        """Wait for something to read; False when it is later than `until_s`."""
+    def _wait_readable(self, until_s: float) -> Awaitable[bool]:
+        """What to await for something to read, or for `close`: False when it is too late."""
         if self._watch is None and self._watchable:
             self._watch = standing_watch(self._sock, self._take_in)
             self._watchable = self._watch is not None
         if self._watch is not None:
-            in_time = await self._watch.wait(until_s)
-            self._check_open()
-            return in_time
+            return self._watch.wait(until_s)
+        return self._wait_unwatched(until_s)
+
+    async def _wait_unwatched(self, until_s: float) -> bool:
         if until_s == inf:
             await self._wait(anyio.wait_readable)
             return True
