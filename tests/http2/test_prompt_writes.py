@@ -6,12 +6,13 @@ from typing import cast
 
 import anyio
 import pytest
+from h2.errors import ErrorCodes
 
 from tests.http2.scripted_server import Upload, driving
 from tests.http2.test_bulk_files import FileUpload, connected
 from tests.net.tls_support import both_ends
 from tests.peers.certificates import Certificates
-from trilane.transport.errors import ConnectionLost
+from trilane.transport.errors import ConnectionLost, Phase, TotalTimeout
 from trilane.transport.net.memory import Link, MemoryStream, memory_pair
 from trilane.transport.net.tls import TlsStream
 from trilane.transport.sources.joined import content_body
@@ -92,3 +93,22 @@ async def test_a_broken_connection_ends_the_request(
         assert isinstance(upload.error, ConnectionLost)
         assert promptly == [False]
         assert not connection.is_alive()
+
+
+@pytest.mark.parametrize("buffer_bytes", [300, 1 << 20])
+@pytest.mark.parametrize("in_memory", [True, False])
+async def test_a_deadline_ends_the_request_and_leaves_the_connection(
+    certificates: Certificates, *, in_memory: bool, buffer_bytes: int
+) -> None:
+    """Whether it has left whole, in part, or its body has to be read."""
+    async with connected(certificates, to_server=Link(buffer_bytes=buffer_bytes)) as both:
+        connection, server = both
+        server.on_event = lambda _event: None
+        upload = await upload_of(CONTENT) if in_memory else Upload(len(CONTENT))
+        upload.exchange.deadline_s = anyio.current_time() + 0.02
+        await upload.attempt(connection)
+        assert isinstance(upload.error, TotalTimeout)
+        assert upload.error.phase is Phase.WAIT
+        server.on_event = server.serve_event
+        assert (await Upload(1000).run(connection)).body == b"1000"
+        assert server.resets == {1: ErrorCodes.CANCEL}

@@ -92,10 +92,3 @@ def test_it_can_be_given_up_and_refused_like_any_other() -> None:
         resets = [frame for frame in client.flush() if isinstance(frame, RstStreamFrame)]
         assert len(resets) == (0 if refused else 1)
         assert client.machine.available_streams == 100
-
-
-def test_no_stream_is_no_request() -> None:
-    client = Client({SettingCodes.MAX_CONCURRENT_STREAMS: 1})
-    assert client.machine.send_whole(upload_head(1), b"1") is not None
-    with pytest.raises(RuntimeError, match="no stream"):
-        client.machine.send_whole(upload_head(1), b"1")

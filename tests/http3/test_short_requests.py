@@ -11,10 +11,10 @@ from tests.http3.conftest import MakePair
 from tests.http3.pair import Upload
 from tests.http3.scenes import saw
 from tests.http3.udp_server import serving
-from tests.http3.uploads import Dialling, make_exchange, serve_with
+from tests.http3.uploads import BytesBody, Dialling, answers, make_exchange, serve_with
 from tests.peers.certificates import Certificates
 from trilane.transport.body import Body
-from trilane.transport.errors import ConnectionLost
+from trilane.transport.errors import ConnectionLost, Phase, TotalTimeout
 from trilane.transport.net.datagram import DatagramSocket, Outgoing
 from trilane.transport.profile.moments import Moment
 from trilane.transport.protocols.events import ResponseEnded
@@ -113,6 +113,27 @@ async def test_a_socket_that_fails_ends_the_request(
                 await connection.exchange(exchange)
             monkeypatch.undo()
             assert not connection.is_alive()
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+async def test_a_deadline_ends_the_request_and_leaves_the_connection(
+    certificates: Certificates, *, in_memory: bool
+) -> None:
+    with anyio.fail_after(PATIENCE_S):
+        async with (
+            serving(serve_with(certificates.server)) as server,
+            Dialling(certificates).connection(server.url()) as connection,
+        ):
+            body: Body = await content_body(b"body") if in_memory else BytesBody(b"body")
+            answer, server.sides[0].answer = server.sides[0].answer, lambda _stream_id: None
+            exchange = make_exchange(server.url(), body)
+            exchange.deadline_s = anyio.current_time() + 0.02
+            exchange.recorder.use_connection(connection.facts, reused=False)
+            with pytest.raises(TotalTimeout) as caught:
+                await connection.exchange(exchange)
+            assert caught.value.phase is Phase.WAIT
+            server.sides[0].answer = answer
+            assert await answers(connection, server.url())
 
 
 async def test_cancelled_at_once_it_takes_nothing_else_down(certificates: Certificates) -> None:

@@ -22,7 +22,7 @@ from ..protocols.events import (
 from ..protocols.http3 import Http3Machine, Sent
 from ..protocols.http3_close import CloseKind
 from .connection import ConnectionState
-from .exchange import Exchange, RawResponse
+from .exchange import Exchange, RawResponse, out_of_time
 from .http3_body import BulkBody, is_bulk
 from .http3_errors import connection_error, handshake_error
 from .multiplexed import MultiplexedConnection
@@ -95,7 +95,10 @@ class Http3Connection(MultiplexedConnection):
             if not self._proven.is_set():
                 # Not asked otherwise: waiting for what has happened gives up a turn of the loop, in
                 # which an acknowledgement leaves alone that could go along with the request.
-                await self._proven.wait()
+                with anyio.CancelScope(deadline=exchange.deadline_s):
+                    await self._proven.wait()
+                if not self._proven.is_set():
+                    raise out_of_time(exchange.timeouts, exchange.recorder)
             exchange.recorder.leg.connection = self.facts
         return await super().exchange(exchange)
 

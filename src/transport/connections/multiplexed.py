@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from math import inf
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -45,7 +44,7 @@ from ..protocols.events import (
 from ..protocols.machine import HttpMachine
 from .acks import next_poll_s
 from .connection import Connection, ConnectionState
-from .exchange import Exchange, RawResponse
+from .exchange import Exchange, RawResponse, out_of_time
 from .request_stream import RequestStream
 
 #: Body bytes one request queues before others get their turn (fairness between streams).
@@ -62,6 +61,7 @@ class MultiplexedConnection(Connection):
     and `fail_all` when the connection is over.
     """
 
+    keeps_deadlines = True
     machine: HttpMachine
     longest_turn_bytes = TURN_BYTES
     """Body bytes a request queues in one turn while it is alone."""
@@ -82,25 +82,42 @@ class MultiplexedConnection(Connection):
 
     async def exchange(self, exchange: Exchange) -> RawResponse:
         """Carry one request; see `Connection.exchange`."""
+        content = _in_memory(exchange.body)
+        begun = None
+        if content is not None and self.available_requests > 0:
+            begun = self.send_at_once(exchange, content)
+            if begun is not None and begun.end_flushed:
+                return await self._receive(begun)
+        with anyio.CancelScope(deadline=exchange.deadline_s):
+            if content is not None:
+                return await self._carry(exchange, begun, content)
+            return await self._carry_read(exchange)
+        raise out_of_time(exchange.timeouts, exchange.recorder)
+
+    async def _receive(self, stream: RequestStream) -> RawResponse:
+        """Wait for the response to a request that has left."""
+        try:
+            await self._wait_response(stream)
+            return stream.response()
+        finally:
+            self._finish(stream)
+
+    async def _carry_read(self, exchange: Exchange) -> RawResponse:
+        """Carry a request whose body has to be read."""
         body = exchange.body
-        if body is None or body.length == 0:
-            return await self._carry(exchange, b"")
-        pieces = body.in_memory() if is_short(body) else None
-        if pieces is not None:
-            return await self._carry(exchange, b"".join(pieces))
+        if body is None:
+            raise RuntimeError("there is no body to read")
         reader = await body.open()
         try:
-            return await self._carry(exchange, reader)
+            return await self._carry(exchange, None, reader)
         finally:
             await reader.aclose()
 
-    async def _carry(self, exchange: Exchange, content: bytes | BodyReader) -> RawResponse:
+    async def _carry(
+        self, exchange: Exchange, begun: RequestStream | None, content: bytes | BodyReader
+    ) -> RawResponse:
         """Carry it with all of its content, or with what reads that."""
-        if self.available_requests <= 0:
-            raise ConnectionLost("the connection takes no more requests", retryable=True)
-        stream = self.send_at_once(exchange, content) if isinstance(content, bytes) else None
-        if stream is None:
-            stream = self._queue_head(exchange, has_body=content != b"")
+        stream = begun or self._queue_head(exchange, has_body=content != b"")
         try:
             if isinstance(content, bytes):
                 await self._send_whole(stream, memoryview(content))
@@ -180,6 +197,8 @@ class MultiplexedConnection(Connection):
     # --- the request's own task -------------------------------------------------------------
 
     def _queue_head(self, exchange: Exchange, *, has_body: bool) -> RequestStream:
+        if self.available_requests <= 0:
+            raise ConnectionLost("the connection takes no more requests", retryable=True)
         stream = self.begin(self.send_head(exchange, end=not has_body), exchange, has_body=has_body)
         if not has_body:
             self.push()
@@ -286,18 +305,23 @@ class MultiplexedConnection(Connection):
 
     async def _wait_response(self, stream: RequestStream) -> None:
         """Wait until the response is complete; meanwhile watch for the acknowledgement."""
-        limit_s = stream.exchange.timeouts.read_idle_s
+        exchange = stream.exchange
+        limit_s, deadline_s = exchange.timeouts.read_idle_s, exchange.deadline_s
         silence = None if limit_s is None else _Silence(stream, limit_s, self.clock_s)
         poll_s: float | None = None
         while not stream.ended:
             if stream.error is not None:
                 raise stream.error
-            until_s = inf if silence is None else silence.deadline_s()
+            until_s = deadline_s
+            if silence is not None:
+                until_s = min(until_s, silence.deadline_s())
             if self.awaits_ack(stream):
                 poll_s = next_poll_s(poll_s)
                 until_s = min(until_s, self.clock_s() + poll_s)
             if not await stream.wait_changed(until_s):
                 self.poll_acked(stream)
+                if self.clock_s() >= deadline_s:
+                    raise out_of_time(exchange.timeouts, exchange.recorder)
         self.poll_acked(stream)
 
     def _finish(self, stream: RequestStream) -> None:
@@ -361,6 +385,14 @@ class MultiplexedConnection(Connection):
     @abstractmethod
     def stream_finished(self) -> None:
         """A request has left: close now if draining and this was the last."""
+
+
+def _in_memory(body: Body | None) -> bytes | None:
+    """All of a short body that is in memory; None when it has to be read."""
+    if body is None or body.length == 0:
+        return b""
+    pieces = body.in_memory() if is_short(body) else None
+    return None if pieces is None else b"".join(pieces)
 
 
 def is_short(body: Body) -> bool:

@@ -65,13 +65,13 @@ class Http2Machine:
     def send_whole(self, head: RequestHead, body: bytes) -> tuple[int, bytes] | None:
         """Begin and end a request, when nothing waits to be sent before it and the windows allow.
 
+        A stream has to be available.
+
         Returns:
             The stream id, and what the caller sends, all of it, before anything else; None, and
             nothing done, when the request has to be queued.
         """
         core, size = self._core, len(body)
-        if self.available_streams <= 0:
-            raise RuntimeError("no stream is available")
         window = min(core.initial_windows[1], core.h2.outbound_flow_control_window)
         if not core.queue.empty or size > window:
             return None
