@@ -97,16 +97,14 @@ class _Layout:
     """Collects the bytes between files into as few sources as possible."""
 
     def __init__(self, boundary: str) -> None:
-        self._boundary = boundary
-        self._delimiter = f"--{boundary}\r\n".encode()
-        self._pending: list[bytes] = []
-        """Our own bytes since the last piece."""
+        self._delimiter = b"--" + boundary.encode()
         self._pieces: list[Buffer] = []
+        """What is in memory since the last source."""
         self._sources: list[Source] = []
 
     def add_field(self, name: str, value: str) -> None:
-        self._begin_part(_part_head(name, None, None))
-        self._pending += (value.encode(), b"\r\n")
+        head = _part_head(name, None, None)
+        self._pieces.append(b"%b\r\n%b\r\n%b\r\n" % (self._delimiter, head, value.encode()))
 
     def add_file(self, part: Part, source: Source) -> None:
         filename = part.filename
@@ -115,30 +113,23 @@ class _Layout:
         content_type = part.content_type
         if content_type is None:
             content_type = guess_content_type(filename)
-        self._begin_part(_part_head(part.name, filename, content_type), _more_fields(part))
-        self._place(source)
-        self._pending.append(b"\r\n")
-
-    def finish(self) -> Sequence[Source]:
-        self._pending.append(f"--{self._boundary}--\r\n".encode())
-        self._flush()
-        return self._sources
-
-    def _begin_part(self, head: bytes, more_fields: bytes = b"") -> None:
-        self._pending += (self._delimiter, head, more_fields, b"\r\n")
-
-    def _place(self, source: Source) -> None:
+        head, more = _part_head(part.name, filename, content_type), _more_fields(part)
+        self._pieces.append(b"%b\r\n%b%b\r\n" % (self._delimiter, head, more))
         if isinstance(source, MemorySource):
-            self._pieces += (b"".join(self._pending), *source.in_memory())
-            self._pending.clear()
+            self._pieces += source.in_memory()
         else:
             self._flush()
             self._sources.append(source)
+        self._pieces.append(b"\r\n")
+
+    def finish(self) -> Sequence[Source]:
+        self._pieces.append(b"%b--\r\n" % self._delimiter)
+        self._flush()
+        return self._sources
 
     def _flush(self) -> None:
-        self._sources.append(MemorySource((*self._pieces, b"".join(self._pending))))
-        self._pieces.clear()
-        self._pending.clear()
+        self._sources.append(MemorySource(self._pieces))
+        self._pieces = []
 
 
 def _checked_boundary(boundary: str | None) -> str:

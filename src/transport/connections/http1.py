@@ -66,11 +66,12 @@ class Http1Connection(Connection):
 
     def is_alive(self) -> bool:
         """Whether a request may be given to it now; see `Connection.is_alive`."""
-        return self.available_requests > 0 and self._stream.is_idle_and_alive()
+        usable = self._state is ConnectionState.OPEN and not self._busy
+        return usable and self._stream.is_idle_and_alive()
 
     async def exchange(self, exchange: Exchange) -> RawResponse:
         """Carry one request; see `Connection.exchange`."""
-        if not self.available_requests:
+        if self._busy or self._state is not ConnectionState.OPEN:
             raise ConnectionLost("the connection takes no more requests", retryable=True)
         self._busy = True
         body = exchange.body

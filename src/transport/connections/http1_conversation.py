@@ -156,13 +156,13 @@ class Conversation:
         return self._request.response()
 
     def _close_books(self) -> None:
-        leg = self._exchange.recorder.leg
+        leg, stream_id = self._exchange.recorder.leg, self._request.stream_id
         leg.sent_bytes = self._writer.sent_bytes
-        leg.received_bytes = self._machine.stream_totals(self._request.stream_id).received_bytes
+        leg.received_bytes = self._machine.received_bytes(stream_id)
         if leg.reading is None:
             self._take_sample()
         self._writer.close_books()
-        self._machine.forget_stream(self._request.stream_id)
+        self._machine.forget_stream(stream_id)
 
     def _take_sample(self) -> None:
         """Take the transport's figures, and what they tell of the request."""
@@ -212,7 +212,8 @@ class Conversation:
     # --- the receiving task -------------------------------------------------------------------
 
     async def _receive(self) -> None:
-        while not self._over:
+        over = self._over
+        while not over:
             self._poll_s = next_poll_s(self._poll_s) if self._writer.awaits_ack else None
             try:
                 data = await self._wait()
@@ -221,14 +222,18 @@ class Conversation:
             else:
                 if data is not None:
                     self._take(data)
-            if not self._over:
+            over = self._over
+            if not over:
                 self._check_time()
                 self._writer.poll_acked()
+                over = self._over
         self._writer.poll_acked()
 
     @property
     def _over(self) -> bool:
         request = self._request
+        if request.ended and request.end_flushed:
+            return True
         failed = self._source_failure is not None or request.error is not None
         return failed or (request.ended and request.sending_over)
 
@@ -342,7 +347,7 @@ class Conversation:
 
     @property
     def _received_bytes(self) -> int:
-        return self._machine.stream_totals(self._request.stream_id).received_bytes
+        return self._machine.received_bytes(self._request.stream_id)
 
     # --- time ---------------------------------------------------------------------------------
 

@@ -190,6 +190,10 @@ class Http1Machine:
         message = self._messages[stream_id]
         return StreamTotals(message.sent_bytes, message.received_bytes)
 
+    def received_bytes(self, stream_id: int) -> int:
+        """The received ones of `stream_totals`."""
+        return self._messages[stream_id].received_bytes
+
     def forget_stream(self, stream_id: int) -> None:
         """Drop what is kept about a finished request."""
         self._messages.pop(stream_id, None)
