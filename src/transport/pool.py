@@ -100,8 +100,8 @@ class _Way(NamedTuple):
     origin: Origin | None
     preference: Preference | None
     route: Route
-    plan: Plan | None
-    """None: it depends on what is known of the origin."""
+    request: WaiterView | None
+    """One of them; None: its plan depends on what is known of the origin."""
 
 
 @dataclass(slots=True, eq=False)
@@ -164,9 +164,14 @@ class Pool:
         way = self._last_way
         if way.origin is not origin or way.preference is not preference:
             route = self._connector.route_to(origin, preference)
-            self._last_way = way = _Way(origin, preference, route, only_plan(preference, origin))
-        plan = way.plan or self._plan(origin, preference, way.route)
-        return self._take_preferred(way.route, plan, newer_than)
+            plan = only_plan(preference, origin)
+            request = None if plan is None else WaiterView(ticket=0, route=route, plan=plan)
+            self._last_way = way = _Way(origin, preference, route, request)
+        request = way.request
+        if request is None or newer_than:
+            plan = self._plan(origin, preference, way.route)
+            request = WaiterView(ticket=0, route=way.route, plan=plan, newer_than=newer_than)
+        return self._take_preferred(request)
 
     async def acquire(
         self,
@@ -276,9 +281,8 @@ class Pool:
 
     # --- the snapshot and its actions; no await from here on ---------------------------------
 
-    def _take_preferred(self, route: Route, plan: Plan, newer_than: int) -> Lease | None:
+    def _take_preferred(self, request: WaiterView) -> Lease | None:
         """What settling would come to when nobody waits and the preferred connection lives."""
-        request = WaiterView(ticket=0, route=route, plan=plan, newer_than=newer_than)
         newest_first = reversed(self._connections.values())
         found = preferred(newest_first, request, self._limits, self._clock_s())
         if found is None or (found.needs_look and not found.connection.is_alive()):

@@ -13,7 +13,7 @@ from ..buffers import Buffer
 from ..errors import UsageError
 from .files import file_object_source, path_source
 from .iterators import AsyncIterableSource, IterableSource
-from .memory import BytesIOSource, MemorySource
+from .memory import BytesIOSource, MemorySource, flat_pieces
 from .naming import load_type_table
 from .source import FileInput, ReadableFile, ReadIntoFile, Source
 from .streams import stream_source, unmeasured_source
@@ -38,12 +38,13 @@ async def source_from(value: FileInput) -> Source:
     """
     if not mimetypes.inited:
         await load_type_table()
-    if type(value) is bytes or _is_buffer(value):
-        return MemorySource((cast("bytes", value),))
+    if type(value) is bytes:
+        return MemorySource([value])
+    if isinstance(value, (list, tuple)) or _is_buffer(value):
+        pieces = value if isinstance(value, (list, tuple)) else (value,)
+        return MemorySource(flat_pieces(cast("Iterable[Buffer]", pieces)))
     if isinstance(value, (str, os.PathLike)):
         return await path_source(value)
-    if isinstance(value, (list, tuple)):
-        return MemorySource(value)
     if isinstance(value, AsyncIterable):
         return AsyncIterableSource(value)
     if hasattr(value, "read") or hasattr(value, "readinto"):

@@ -30,8 +30,8 @@ class JoinedBody:
     """A request body made of sources in a row."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = tuple(sources)
-        lengths = [source.length for source in self._sources]
+        self._sources = sources
+        lengths = [source.length for source in sources]
         self.length = None if None in lengths else sum(cast("list[int]", lengths))
         """Sum of all lengths; None when one source cannot tell its own."""
 

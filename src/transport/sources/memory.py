@@ -18,12 +18,12 @@ class MemorySource(Source):
     They are not copied: a bytearray cannot be resized while its source exists (`BufferError`).
     """
 
-    def __init__(self, pieces: Iterable[Buffer]) -> None:
-        # Views of bytes are made when they are read: few are.
-        self._pieces: list[Buffer] = [
-            piece if type(piece) is bytes else byte_view(piece, "the list") for piece in pieces
-        ]
-        self._length = sum(map(len, self._pieces))
+    __slots__ = ("_length", "_pieces")
+
+    def __init__(self, pieces: list[Buffer]) -> None:
+        """Take pieces as `flat_pieces` gives them; the list is kept."""
+        self._pieces = pieces
+        self._length = sum(map(len, pieces))
 
     def in_memory(self) -> Sequence[Buffer]:
         """The pieces; some may be empty."""
@@ -42,6 +42,16 @@ class MemorySource(Source):
     async def open(self) -> MemoryReader:
         """Begin at the first piece."""
         return MemoryReader(tuple([memoryview(piece) for piece in self._pieces if piece]))
+
+
+def flat_pieces(pieces: Iterable[Buffer]) -> list[Buffer]:
+    """The same pieces, those that are not plain bytes as flat views.
+
+    Raises:
+        UsageError: one is not bytes.
+    """
+    # Views of bytes are made when they are read: few are.
+    return [piece if type(piece) is bytes else byte_view(piece, "the list") for piece in pieces]
 
 
 class MemoryReader(SourceReader):

@@ -73,6 +73,8 @@ class SourceReader(ABC):
 class Source(ABC):
     """Where the bytes of one file, or of a whole body, come from."""
 
+    __slots__ = ()
+
     filename: str | None = None
     """Name it suggests for itself, without folders; None when it has none."""
 
