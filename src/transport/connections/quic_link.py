@@ -31,11 +31,11 @@ from .path_watch import PathWatch
 
 #: Datagrams handled before other tasks get their turn (about 10 ms of work).
 _TURN_DATAGRAMS = 64
-#: Trains sent before acknowledgements are looked for; each is at most 65 kB and 0.2 ms of work.
+#: Trains sent before acknowledgements are looked for; each is at most 195 kB and 1 ms of work.
 #: More of them fill a receiver's socket buffer and then the window, and both sides wait in turn.
 _TRAINS_AT_ONCE = 2
 #: How often that is done before other tasks get their turn, and aioquic's own packets: a pass of
-#: the event loop costs as much as a train.
+#: the event loop costs as much as half a train.
 _TURN_ROUNDS = 4
 #: Waits shorter than this only let other tasks run. Both event loops sleep whole milliseconds, and
 #: a pacer that is asked every millisecond lets 16 datagrams pass: no more than 170 Mbit/s. Gaps

@@ -28,7 +28,7 @@ from ..buffers import Buffer
 from ..config import SocketOptions
 from ..errors import ConnectError, ConnectionLost
 from ..protocols.machine import Datagram
-from .kernel_clock import SO_TIMESTAMPNS, ClockPair, stamp_of
+from .kernel_clock import SO_TIMESTAMPNS, ClockPair, epoch_ns
 from .socket_options import DEFAULT_OPTIONS, bind_local, prepare
 from .standing_watch import StandingWatch, standing_watch
 
@@ -64,6 +64,8 @@ MAX_SEGMENTED_BYTES = 65_000
 #: Receive calls per wake-up, so that a flood cannot keep other tasks from running.
 _BATCH = 64
 _RECEIVE_BYTES = 65_535
+#: Host and port, of what a socket says of a sender.
+_ADDRESS_PARTS = 2
 _ANCILLARY_BYTES = 256
 #: Asked of the kernel, which caps it at net.core.[rw]mem_max: a burst must not be dropped while
 #: this process does something else for some milliseconds.
@@ -110,16 +112,12 @@ class OutgoingTrain(Protocol):
 
     @property
     def count(self) -> int:
-        """How many they are; no more than one segmented send can hold."""
+        """How many they are."""
         ...
 
     @property
     def address(self) -> Address:
         """Where they go."""
-        ...
-
-    def datagrams(self) -> list[bytes]:
-        """Copies, one by one."""
         ...
 
 
@@ -222,31 +220,28 @@ class DatagramSocket:
         rest = self.send_nowait(datagrams)
         started = self.write_started_ns
         while rest:
-            try:
-                await anyio.wait_writable(self._socket)
-            except _CLOSED as exc:
-                raise ConnectionLost("the socket was closed") from exc
+            await self._wait_writable()
             rest = self.send_nowait(rest)
         self.write_started_ns = started
 
     async def send_train(self, train: OutgoingTrain) -> None:
-        """Give a train to the operating system, in one call if it can; otherwise as `send`."""
-        self.write_started_ns = started = time.monotonic_ns()
-        while self._segmentation or train.count == 1:
+        """Give a train to the operating system, in few calls if it can; otherwise as `send`."""
+        started = time.monotonic_ns()
+        size, left, data = train.datagram_bytes, train.count, train.data
+        most = min(_MAX_SEGMENTS, MAX_SEGMENTED_BYTES // size) or 1
+        while left and (self._segmentation or left == 1):
+            count = min(left, most)
             before = time.monotonic_ns()
-            sent = self._send_segments(
-                [train.data], train.datagram_bytes, train.count, train.address
-            )
+            sent = self._send_segments([data[: count * size]], size, count, train.address)
             if sent:
                 self.on_departure(sent, before)
-                self.write_started_ns = started
-                return
-            if sent is None:
-                try:
-                    await anyio.wait_writable(self._socket)
-                except _CLOSED as exc:
-                    raise ConnectionLost("the socket was closed") from exc
-        await self.send([Datagram(data, train.address) for data in train.datagrams()])
+                data, left = data[sent * size :], left - sent
+            elif sent is None:
+                await self._wait_writable()
+        if left:
+            rest = range(0, len(data), size)
+            await self.send([Datagram(bytes(data[at : at + size]), train.address) for at in rest])
+        self.write_started_ns = started
 
     def send_nowait(self, datagrams: Sequence[Outgoing]) -> Sequence[Outgoing]:
         """Send what the socket takes without waiting, and return the rest; see `send`."""
@@ -337,6 +332,12 @@ class DatagramSocket:
                 self._socket.close()
 
     # --- sending ------------------------------------------------------------------------------
+
+    async def _wait_writable(self) -> None:
+        try:
+            await anyio.wait_writable(self._socket)
+        except _CLOSED as exc:
+            raise ConnectionLost("the socket was closed") from exc
 
     def _run_length(self, datagrams: Sequence[Outgoing], start: int) -> int:
         """How many datagrams one segmented send can hold: equal sizes, the last may be smaller."""
@@ -439,7 +440,9 @@ class DatagramSocket:
                 self._note_receive_error(exc)
                 continue
             self.counters.received_bytes += count
-            stamp = self._split(count, control, (source[0], source[1]), received)
+            # IPv6's has two more.
+            address = source if len(source) == _ADDRESS_PARTS else source[:_ADDRESS_PARTS]
+            stamp = self._split(count, control, address, received)
             stamps += [stamp] * (len(received) - len(stamps))
         self.arrived_ns = []
         if received:
@@ -461,14 +464,17 @@ class DatagramSocket:
         """Take the datagrams of one call; when they arrived, on the kernel's clock."""
         size, stamp = count, None
         for level, kind, data in control:
-            if level == socket.SOL_SOCKET:
-                stamp = stamp_of(((level, kind, data),), SO_TIMESTAMPNS)
+            if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+                stamp = epoch_ns(data)
             elif level == _SOL_UDP and kind == _UDP_GRO and len(data) >= _GRO_SIZE.size:
                 size = _GRO_SIZE.unpack_from(data)[0]
             elif (place := _ARRIVED_AT.get((level, kind))) is not None:
                 self.arrived_elsewhere |= data[place] != self._local_packed
-        starts, whole = range(0, count, size or 1), self._buffer[:count]
-        into.extend((bytes(whole[start : start + size]), source) for start in starts)
+        if size == count:
+            into.append((bytes(self._buffer[:count]), source))
+        else:
+            starts, whole = range(0, count, size or 1), self._buffer[:count]
+            into.extend((bytes(whole[start : start + size]), source) for start in starts)
         return stamp
 
     def _note_receive_error(self, exc: OSError) -> None:

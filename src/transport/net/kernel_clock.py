@@ -23,10 +23,17 @@ _CLOCK_LOOKS = 3
 def stamp_of(control: Sequence[ControlMessage], kind: int) -> int | None:
     """The stamp among the control messages, in epoch nanoseconds; None when there is none."""
     for level, each, data in control:
-        if (level, each) == (socket.SOL_SOCKET, kind) and len(data) >= _TIMESPEC.size:
-            seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-            return int(seconds) * 1_000_000_000 + int(nanoseconds)
+        if (level, each) == (socket.SOL_SOCKET, kind):
+            return epoch_ns(data)
     return None
+
+
+def epoch_ns(data: bytes) -> int | None:
+    """What the data of such a control message says."""
+    if len(data) < _TIMESPEC.size:
+        return None
+    seconds, nanoseconds = _TIMESPEC.unpack_from(data)
+    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 class ClockPair:

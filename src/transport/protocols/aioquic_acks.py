@@ -1,4 +1,4 @@
-"""Reads the packets of which a long upload receives most: those that hold one ACK frame alone.
+"""Reads the packets of which a long upload receives most: acknowledgements and larger limits.
 
 Part of `aioquic_private`, under the same canary test. What is anything else, or in any way unusual,
 is left to aioquic, untouched: a packet is recognised before any state has changed.
@@ -8,12 +8,15 @@ is left to aioquic, untouched: a packet is recognised before any state has chang
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from aioquic._buffer import Buffer, BufferReadError
 from aioquic.quic.connection import QuicConnection, QuicConnectionState
-from aioquic.quic.crypto import CryptoContext
 from aioquic.quic.packet import QuicFrameType, decode_packet_number, pull_ack_frame
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
+from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,44 +29,99 @@ _SPIN_BIT = 0x20
 _RESERVED_BITS = 0x18
 _KEY_PHASE_BIT = 0x04
 _NUMBER_LENGTH_BITS = 0x03
+_EXPECTED_BITS = _LONG_HEADER | _RESERVED_BITS | _KEY_PHASE_BIT
 # RFC 9001 §5.4: what header protection masks of it, and where its sample lies.
 _MASKED_BITS = 0x1F
 _SAMPLE_BYTES = 16
 _LONGEST_NUMBER = 4
 _NONCE_BYTES = 12
+# RFC 9000 §2.1: what tells streams begun by the server, or of one direction.
+_NOT_A_REQUEST = 0x03
 
 
-def take_bare_ack(quic: QuicConnection, datagram: bytes, address: Address, now_s: float) -> bool:
-    """Take a datagram if all it holds is an ACK frame in a 1-RTT packet; otherwise do nothing."""
-    if not _may_take(quic) or quic._network_paths[0].addr != address:
-        return False
-    space, context = quic._spaces[Epoch.ONE_RTT], quic._cryptos[Epoch.ONE_RTT].recv
-    cid = datagram[1 : 1 + len(quic.host_cid)]
-    if cid != quic.host_cid and all(cid != each.cid for each in quic._host_cids):
-        return False
-    opened = _open(datagram, cid, context, space.expected_packet_number)
-    if opened is None:
-        return False
-    first_byte, number, payload = opened
-    if number in space.received_packets:
-        return False
-    found = _ack_alone(payload)
-    if found is None:
-        return False
-    acked, delay = found
-    if number > quic._spin_highest_pn:
-        # RFC 9000 §17.4: a client answers with the opposite.
-        quic._spin_bit, quic._spin_highest_pn = not first_byte & _SPIN_BIT, number
-    quic._loss.on_ack_received(
-        ack_rangeset=acked,
-        ack_delay=(delay << quic._remote_ack_delay_exponent) / 1_000_000,
-        now=now_s,
-        space=space,
-    )
-    quic._close_at = now_s + quic._idle_timeout()
-    quic._ack_eliciting_sent_since_receipt = False
-    _note(space, number, now_s)
-    return True
+class _Keys(NamedTuple):
+    """What 1-RTT packets are opened with."""
+
+    decrypt: Callable[[bytes, bytes, bytes], bytes]
+    iv: int
+    mask: Callable[[bytes], bytes]
+    """Of header protection, for a sample."""
+    phase_bit: int
+    """In place."""
+
+
+class _Said(NamedTuple):
+    """What a packet says; None where it says nothing."""
+
+    acked: RangeSet | None
+    ack_delay: int
+    """As it is written."""
+    max_data: int | None
+    max_stream_data: tuple[QuicStream, int] | None
+
+
+class PlainPackets:
+    """Takes the packets of one batch that hold ACK, MAX_DATA and MAX_STREAM_DATA frames alone.
+
+    What it looks at of the connection is looked at once: as soon as another packet was given to
+    the connection, another one of these is needed.
+    """
+
+    __slots__ = ("_address", "_any", "_cids", "_keys", "_now_s", "_quic", "_space")
+
+    def __init__(self, quic: QuicConnection, now_s: float) -> None:
+        """Begin; `now_s` is when the batch is taken."""
+        self._quic = quic
+        self._now_s = now_s
+        self._any = False
+        self._space = quic._spaces[Epoch.ONE_RTT]
+        self._keys = keys = _keys(quic) if _may_take(quic) else None
+        self._cids = set() if keys is None else {each.cid for each in quic._host_cids}
+        self._address = quic._network_paths[0].addr
+
+    def take(self, datagram: bytes, address: Address) -> bool:
+        """Take a datagram if that is all it holds; otherwise do nothing."""
+        quic, space, keys = self._quic, self._space, self._keys
+        cid = datagram[1 : 1 + len(quic.host_cid)]
+        if keys is None or cid not in self._cids or self._address != address:
+            return False
+        opened = _open(datagram, cid, keys, space.expected_packet_number)
+        if opened is None:
+            return False
+        first_byte, number, payload = opened
+        said = None if number in space.received_packets else _said(quic, payload)
+        if said is None:
+            return False
+        if number > quic._spin_highest_pn:
+            # RFC 9000 §17.4: a client answers with the opposite.
+            quic._spin_bit, quic._spin_highest_pn = not first_byte & _SPIN_BIT, number
+        self._heed(said, space)
+        if not self._any:
+            # RFC 9000 §10.1: what is received restarts the idle timer.
+            self._any = True
+            quic._close_at = self._now_s + quic._idle_timeout()
+            quic._ack_eliciting_sent_since_receipt = False
+        _note(space, number, self._now_s)
+        return True
+
+    def _heed(self, said: _Said, space: QuicPacketSpace) -> None:
+        quic, now_s = self._quic, self._now_s
+        if said.acked is not None:
+            delay_s = (said.ack_delay << quic._remote_ack_delay_exponent) / 1_000_000
+            quic._loss.on_ack_received(
+                ack_rangeset=said.acked, ack_delay=delay_s, now=now_s, space=space
+            )
+        if said.max_data is None and said.max_stream_data is None:
+            return
+        # RFC 9000 §19.9, §19.10: a limit that is not larger says nothing.
+        if said.max_data is not None and said.max_data > quic._remote_max_data:
+            quic._remote_max_data = said.max_data
+        if said.max_stream_data is not None:
+            stream, limit = said.max_stream_data
+            stream.max_stream_data_remote = max(stream.max_stream_data_remote, limit)
+        if space.ack_at is None:
+            # Unlike an acknowledgement, a limit asks for one.
+            space.ack_at = now_s + quic._ack_delay
 
 
 def _may_take(quic: QuicConnection) -> bool:
@@ -78,24 +136,24 @@ def _may_take(quic: QuicConnection) -> bool:
     )
 
 
-def _open(
-    datagram: bytes, cid: bytes, context: CryptoContext, expected: int
-) -> tuple[int, int, bytes] | None:
+def _keys(quic: QuicConnection) -> _Keys | None:
+    context = quic._cryptos[Epoch.ONE_RTT].recv
+    aead, protection = context.aead, context.hp
+    if aead is None or protection is None or not isinstance(aead._aead, AESGCM):
+        return None
+    phase_bit = _KEY_PHASE_BIT * context.key_phase
+    return _Keys(aead._aead.decrypt, aead._iv, protection._encryptor.update, phase_bit)
+
+
+def _open(datagram: bytes, cid: bytes, keys: _Keys, expected: int) -> tuple[int, int, bytes] | None:
     """First byte, packet number and payload; None when it is not for us to say."""
     start = 1 + len(cid)
     sample = datagram[start + _LONGEST_NUMBER : start + _LONGEST_NUMBER + _SAMPLE_BYTES]
-    aead, protection = context.aead, context.hp
-    if (
-        len(sample) < _SAMPLE_BYTES
-        or datagram[0] & _LONG_HEADER
-        or aead is None
-        or protection is None
-        or not isinstance(aead._aead, AESGCM)
-    ):
+    if len(sample) < _SAMPLE_BYTES:
         return None
-    mask = protection._encryptor.update(sample)
-    first_byte = datagram[0] ^ (mask[0] & _MASKED_BITS)
-    if first_byte & _RESERVED_BITS or (first_byte & _KEY_PHASE_BIT) >> 2 != context.key_phase:
+    mask = keys.mask(sample)
+    first_byte = datagram[0] ^ mask[0] & _MASKED_BITS
+    if first_byte & _EXPECTED_BITS != keys.phase_bit:
         return None
     length = (first_byte & _NUMBER_LENGTH_BITS) + 1
     end = start + length
@@ -103,23 +161,39 @@ def _open(
     truncated = masked ^ int.from_bytes(mask[1 : 1 + length], "big")
     number = decode_packet_number(truncated, length * 8, expected)
     header = bytes((first_byte,)) + cid + truncated.to_bytes(length, "big")
-    nonce = (aead._iv ^ number).to_bytes(_NONCE_BYTES, "big")
+    nonce = (keys.iv ^ number).to_bytes(_NONCE_BYTES, "big")
     try:
-        return first_byte, number, aead._aead.decrypt(nonce, datagram[end:], header)
+        return first_byte, number, keys.decrypt(nonce, datagram[end:], header)
     except InvalidTag:
         return None
 
 
-def _ack_alone(payload: bytes) -> tuple[RangeSet, int] | None:
-    """What an ACK frame acknowledges and the delay it states, if there is nothing beside it."""
-    if not payload or payload[0] != QuicFrameType.ACK:
-        return None
-    buffer = Buffer(data=payload[1:])
+def _said(quic: QuicConnection, payload: bytes) -> _Said | None:
+    """What a packet says, if each of its frames is of a known kind and there once at most."""
+    acked: RangeSet | None = None
+    delay = 0
+    max_data: int | None = None
+    max_stream_data: tuple[QuicStream, int] | None = None
+    buffer = Buffer(data=payload)
     try:
-        found: tuple[RangeSet, int] = pull_ack_frame(buffer)
+        while not buffer.eof():
+            kind = buffer.pull_uint_var()
+            if kind == QuicFrameType.ACK and acked is None:
+                acked, delay = pull_ack_frame(buffer)
+            elif kind == QuicFrameType.MAX_DATA and max_data is None:
+                max_data = buffer.pull_uint_var()
+            elif kind == QuicFrameType.MAX_STREAM_DATA and max_stream_data is None:
+                # Of requests only: whether others may be sent on is not ours to judge.
+                stream_id = buffer.pull_uint_var()
+                stream = quic._streams.get(stream_id)
+                if stream is None or stream_id & _NOT_A_REQUEST:
+                    return None
+                max_stream_data = stream, buffer.pull_uint_var()
+            else:
+                return None
     except (BufferReadError, ValueError):
         return None
-    return found if buffer.eof() else None
+    return _Said(acked, delay, max_data, max_stream_data) if payload else None
 
 
 def _note(space: QuicPacketSpace, number: int, now_s: float) -> None:

@@ -10,8 +10,7 @@ detection, congestion control, pacing, timers and acknowledgements are aioquic's
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from operator import attrgetter, itemgetter
 from typing import cast
 
@@ -30,12 +29,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .aioquic_window import Pacer, UsedWindow
 from .bulk_train import (
-    MOST_BYTES,
-    MOST_PACKETS,
     TRUNCATED_NUMBERS,
     PacketKeys,
     Plan,
     data_per_packet,
+    most_packets,
 )
 from .machine import Address
 from .path_mtu import PathMtu
@@ -186,17 +184,19 @@ class BulkStream:
         # aioquic asks for the length, and appends to its buffer, which is ours.
         self._sender.write(cast("bytes", added))
 
-    @contextmanager
-    def hidden(self) -> Iterator[None]:
-        """Keep aioquic from sending its data meanwhile; resets and the bare end it may send."""
+    def hide(self) -> bool:
+        """Keep aioquic from sending its data until `show`; resets and the bare end it may send.
+
+        False if there is nothing to hide.
+        """
         if len(self._sender._pending) == 0 or self._stream.is_blocked:
-            yield
-            return
+            return False
         self._stream.is_blocked = True
-        try:
-            yield
-        finally:
-            self._stream.is_blocked = False
+        return True
+
+    def show(self) -> None:
+        """Undo `hide`."""
+        self._stream.is_blocked = False
 
     def next_plan(self, quic: QuicConnection, packets: int) -> Plan | None:
         """What so many packets can carry next, within the peer's limits (RFC 9000 §4.1)."""
@@ -296,7 +296,7 @@ def train_room(quic: QuicConnection, now_s: float) -> int:
     if paced <= 0:
         quic._pacing_at = loss._pacer.next_send_time(now_s)
     distinct = TRUNCATED_NUMBERS - quic._packet_number % TRUNCATED_NUMBERS
-    return min(window, numbers, paced, distinct, MOST_PACKETS, MOST_BYTES // size)
+    return min(window, numbers, paced, distinct, most_packets(size))
 
 
 def register(quic: QuicConnection, stream: BulkStream, plan: Plan, now_s: float) -> int:

@@ -24,8 +24,8 @@ _INITIAL_BYTES = 14_720
 #: §7.7 allows more on a path that is known to absorb it. What the path has carried in this time,
 #: again and again, it is trusted to take at once; timers are no finer than half of it.
 _BURST_S = 0.002
-#: Never more than one segmented send holds.
-_LARGEST_BURST_BYTES = 65_000
+#: Never more than a train holds.
+_LARGEST_BURST_BYTES = 195_000
 _LONGEST_PACKET_S = 1.0
 _SHORTEST_RTT_S = 1e-6
 #: Who waits until exactly when he was told must find the bucket full enough, rounding or not.

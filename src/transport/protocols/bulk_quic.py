@@ -12,8 +12,6 @@ confirmed, as a probe after a timeout, with a qlog, and with ChaCha20.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 
 from aioquic.quic.connection import QuicConnection
 
@@ -45,14 +43,17 @@ class BulkSender:
         """Whether no stream is its business."""
         return not self._streams
 
-    @contextmanager
-    def beside_aioquic(self) -> Iterator[None]:
-        """Keep aioquic from sending what trains can carry."""
-        with ExitStack() as hidden:
-            if self._streams and trains.may_send_trains(self._quic):
-                for stream in self._streams.values():
-                    hidden.enter_context(stream.hidden())
-            yield
+    def hide(self) -> list[trains.BulkStream]:
+        """Keep aioquic from sending what trains can carry, until it is given to `show`."""
+        if not self._streams or not trains.may_send_trains(self._quic):
+            return []
+        return [stream for stream in self._streams.values() if stream.hide()]
+
+    @staticmethod
+    def show(hidden: list[trains.BulkStream]) -> None:
+        """Undo `hide`."""
+        for stream in hidden:
+            stream.show()
 
     def next_train(self, now_s: float) -> Train | None:
         """Build the next train that congestion control, pacing and flow control allow."""

@@ -1,4 +1,4 @@
-"""Trains: many equal-sized 1-RTT packets built side by side, for one segmented send.
+"""Trains: many equal-sized 1-RTT packets built side by side, for a few segmented sends.
 
 A packet of a train holds one STREAM frame without a length, so its data reaches to the packet's end
 (RFC 9000 §19.8). The body is read once for the whole train, each packet's share to where it is
@@ -20,9 +20,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from .http3_frames import encode_varint
 from .machine import Address
 
-#: udp(7): what one segmented send may hold; 65 000 leaves room for the headers.
-MOST_PACKETS = 64
-MOST_BYTES = 65_000
+#: Segmented sends that make a train. What it costs beside its packets is shared by twice as many
+#: with two of them; more would keep acknowledgements waiting.
+_SENDS = 3
+#: udp(7): what one of them may hold; 65 000 leaves room for the headers.
+_PACKETS_PER_SEND = 64
+_BYTES_PER_SEND = 65_000
 
 _TAG_BYTES = 16
 _NONCE_BYTES = 12
@@ -46,6 +49,9 @@ _SHORT_BYTES, _LONG_BYTES = 4, 8
 _OFFSET_TAGS = {_SHORT_BYTES: 0x80000000, _LONG_BYTES: 0xC000000000000000}
 
 ReadIntoPlaces = Callable[[int, int, list[memoryview]], None]
+_Shape = tuple[int, bytes, int, int]
+"""What trains have in common as long as nothing changes on the path: size of a datagram, the peer's
+connection id, bytes of a STREAM frame's type and stream id, and of its offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,37 +96,6 @@ class Train:
         return [bytes(self.data[at : at + size]) for at in range(0, len(self.data), size)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """What trains have in common as long as nothing changes on the path."""
-
-    datagram_bytes: int
-    cid: bytes
-    stream_bytes: int
-    """Of a STREAM frame's type and stream id."""
-    offset_bytes: int
-
-    @property
-    def header_bytes(self) -> int:
-        """Up to the packet number, which is the last of it."""
-        return 1 + len(self.cid) + _PACKET_NUMBER_BYTES
-
-    @property
-    def frame_bytes(self) -> int:
-        """The STREAM frame's header."""
-        return self.stream_bytes + self.offset_bytes
-
-    @property
-    def payload_bytes(self) -> int:
-        """What is encrypted of a full packet."""
-        return self.datagram_bytes - self.header_bytes - _TAG_BYTES
-
-    @property
-    def share(self) -> int:
-        """Stream bytes in a full packet."""
-        return self.payload_bytes - self.frame_bytes
-
-
 class _Places:
     """Where the packets of trains of one shape lie, before and after encryption.
 
@@ -129,15 +104,20 @@ class _Places:
     """
 
     __slots__ = (
+        "_cid_bytes",
+        "_offset_bytes",
         "_packets",
-        "_payloads",
         "_plain",
+        "_size",
         "_stream",
         "bodies",
+        "frame_bytes",
+        "header_bytes",
         "headers",
         "headers_side_by_side",
         "nonces",
         "nonces_side_by_side",
+        "payload_bytes",
         "plain",
         "samples",
         "secret",
@@ -145,14 +125,21 @@ class _Places:
     )
 
     def __init__(self, shape: _Shape, packets: memoryview) -> None:
-        size, header, payload = shape.datagram_bytes, shape.header_bytes, shape.payload_bytes
-        count = min(MOST_PACKETS, MOST_BYTES // size)
+        size, cid, stream_bytes, self._offset_bytes = shape
+        self.shape = shape
+        self.header_bytes = header = 1 + len(cid) + _PACKET_NUMBER_BYTES
+        """Up to the packet number, which is the last of it."""
+        self.frame_bytes = frame = stream_bytes + self._offset_bytes
+        """The STREAM frame's header."""
+        self.payload_bytes = payload = size - header - _TAG_BYTES
+        """What is encrypted of a full packet."""
+        count = most_packets(size)
         starts, payloads = range(0, size * count, size), range(0, payload * count, payload)
         self._plain = plain = memoryview(bytearray(payload * count))
         self._packets = packets
+        self._size, self._cid_bytes = size, len(cid)
         self._stream = b""
-        self.shape = shape
-        self.bodies = [plain[at + shape.frame_bytes : at + payload] for at in payloads]
+        self.bodies = [plain[at + frame : at + payload] for at in payloads]
         """Where the stream's bytes are read to."""
         self.plain = [plain[at : at + payload] for at in payloads]
         """The same with the frame's header, ready to be encrypted."""
@@ -161,23 +148,23 @@ class _Places:
         self.headers_side_by_side, self.headers = _side_by_side(header, count)
         self.nonces_side_by_side, self.nonces = _side_by_side(_NONCE_BYTES, count)
         for at in starts:
-            packets[at + 1 : at + 1 + len(shape.cid)] = shape.cid
+            packets[at + 1 : at + 1 + len(cid)] = cid
 
     def put_frame_headers(self, plan: Plan, count: int) -> None:
         """Write the frame headers of so many packets; what `plan.fin` adds is left out."""
-        shape, plain = self.shape, self._plain
-        step, end = shape.payload_bytes, count * shape.payload_bytes
+        plain, step = self._plain, self.payload_bytes
+        end = count * step
         stream = bytes((_STREAM_WITH_OFFSET,)) + encode_varint(plan.stream_id)
         if stream != self._stream:
             self._stream = stream
             for at, byte in enumerate(stream):
                 plain[at::step] = bytes((byte,)) * len(self.plain)
-        size = shape.offset_bytes
+        size = self._offset_bytes
         # Both parts of an offset have their own bits, so their sum is their union.
         first = _OFFSET_TAGS[size] + plan.start
         offsets = _ramp(first, plan.share, count, size).to_bytes(count * size, "big")
         for index in range(size):
-            plain[shape.stream_bytes + index : end : step] = offsets[index::size]
+            plain[len(stream) + index : end : step] = offsets[index::size]
 
     def put_headers(self, first_bytes: int, count: int, masks: bytes) -> None:
         """Write what is protected of the packets' headers (RFC 9001 §5.4.1).
@@ -187,16 +174,16 @@ class _Places:
             count: how many packets there are.
             masks: of all of them.
         """
-        packets, size = self._packets, self.shape.datagram_bytes
+        packets, size = self._packets, self._size
         ones, _ = _combs(count, _SAMPLE_BYTES)
         plain = _ramp(first_bytes, 1, count, _SAMPLE_BYTES)
         mask = int.from_bytes(masks, "big") >> _MASK_SHIFT & _MASKED * ones
         headers = (plain ^ mask).to_bytes(count * _SAMPLE_BYTES, "big")
-        end = (count - 1) * size + self.shape.header_bytes
+        end = (count - 1) * size + self.header_bytes
         at = _SAMPLE_BYTES - 1 - _PACKET_NUMBER_BYTES
         packets[0:end:size] = headers[at::_SAMPLE_BYTES]
         for index in range(1, 1 + _PACKET_NUMBER_BYTES):
-            place = len(self.shape.cid) + index
+            place = self._cid_bytes + index
             packets[place:end:size] = headers[at + index :: _SAMPLE_BYTES]
 
 
@@ -204,7 +191,7 @@ class TrainBuilder:
     """Builds one train at a time."""
 
     def __init__(self) -> None:
-        self._packets = memoryview(bytearray(MOST_BYTES))
+        self._packets = memoryview(bytearray(_SENDS * _BYTES_PER_SEND))
         self._places: _Places | None = None
 
     def build(
@@ -231,7 +218,7 @@ class TrainBuilder:
             SourceError: `read_into_places` failed; nothing has happened.
         """
         places = self._places_for(plan, cid, datagram_bytes)
-        shape, length = places.shape, plan.stop - plan.start
+        length = plan.stop - plan.start
         count = -(-length // plan.share)
         last = length - (count - 1) * plan.share
         bodies = places.bodies[:count]
@@ -242,33 +229,36 @@ class TrainBuilder:
         first_byte = _FIRST_BYTE | keys.first_byte_bits
         prefix = int.from_bytes(bytes((first_byte,)) + cid, "big")
         header = prefix << 8 * _PACKET_NUMBER_BYTES | truncated
-        size = count * shape.header_bytes
-        headers = _ramp(header, 1, count, shape.header_bytes).to_bytes(size, "big")
+        size = count * places.header_bytes
+        headers = _ramp(header, 1, count, places.header_bytes).to_bytes(size, "big")
         places.headers_side_by_side[:size] = headers
         size = count * _NONCE_BYTES
         ones, _ = _combs(count, _NONCE_BYTES)
         nonces = keys.iv * ones ^ _ramp(first_packet, 1, count, _NONCE_BYTES)
         places.nonces_side_by_side[:size] = nonces.to_bytes(size, "big")
-        _encrypt(places, keys.aead, count, last, fin=plan.fin)
+        _encrypt(places, keys.aead, count, places.frame_bytes + last, fin=plan.fin)
         masks = keys.protection.update(b"".join(places.samples[:count]))
         first_bytes = first_byte << 8 * _PACKET_NUMBER_BYTES | truncated
         places.put_headers(first_bytes, count, masks)
-        return self._packets[: length + count * (datagram_bytes - shape.share)]
+        return self._packets[: length + count * (datagram_bytes - plan.share)]
 
     def _places_for(self, plan: Plan, cid: bytes, datagram_bytes: int) -> _Places:
-        stream_bytes = 1 + len(encode_varint(plan.stream_id))
-        shape = _Shape(datagram_bytes, cid, stream_bytes, _offset_bytes(plan.stop))
+        shape = (
+            datagram_bytes,
+            cid,
+            1 + len(encode_varint(plan.stream_id)),
+            _offset_bytes(plan.stop),
+        )
         if self._places is None or shape != self._places.shape:
             self._places = _Places(shape, self._packets)
         return self._places
 
 
-def _encrypt(places: _Places, aead: AESGCM, count: int, last: int, *, fin: bool) -> None:
-    """Encrypt so many payloads into their places; the last one holds so many stream bytes."""
+def _encrypt(places: _Places, aead: AESGCM, count: int, last_bytes: int, *, fin: bool) -> None:
+    """Encrypt so many payloads into their places, the last one of so many bytes."""
     plains, secrets = places.plain[:count], places.secret[:count]
-    if fin or last < places.shape.share:
-        end = places.shape.frame_bytes + last
-        plains[-1], secrets[-1] = plains[-1][:end], secrets[-1][: end + _TAG_BYTES]
+    plains[-1] = plains[-1][:last_bytes]
+    secrets[-1] = secrets[-1][: last_bytes + _TAG_BYTES]
     packets = map(aead.encrypt_into, places.nonces, plains, places.headers, secrets)
     plains[-1][0] |= _FIN * fin
     try:
@@ -300,10 +290,16 @@ def _combs(count: int, size: int) -> tuple[int, int]:
     return ones, places
 
 
+def most_packets(datagram_bytes: int) -> int:
+    """How many packets of this size a train can have."""
+    return _SENDS * min(_PACKETS_PER_SEND, _BYTES_PER_SEND // datagram_bytes)
+
+
 def data_per_packet(datagram_bytes: int, cid: bytes, stream_id: int, stop: int) -> int:
     """Stream bytes that fit a packet of a train which ends at this stream offset."""
-    stream_bytes = 1 + len(encode_varint(stream_id))
-    return _Shape(datagram_bytes, cid, stream_bytes, _offset_bytes(stop)).share
+    header_bytes = 1 + len(cid) + _PACKET_NUMBER_BYTES
+    frame_bytes = 1 + len(encode_varint(stream_id)) + _offset_bytes(stop)
+    return datagram_bytes - header_bytes - frame_bytes - _TAG_BYTES
 
 
 def _offset_bytes(stop: int) -> int:

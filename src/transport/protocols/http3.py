@@ -27,7 +27,7 @@ from ..message import RequestHead
 from . import aioquic_paths as paths
 from . import aioquic_private as private
 from . import aioquic_trains as trains
-from .aioquic_acks import take_bare_ack
+from .aioquic_acks import PlainPackets
 from .aioquic_recovery import AcksTogether
 from .aioquic_tls import CertificateCheck, CheckedConnection
 from .bulk_quic import BulkSender
@@ -137,7 +137,7 @@ class Http3Machine:
         self._bulk = BulkSender(self.quic)
         self._limits = LimitClock()
         self.has_news = False
-        """More than acknowledgements was received since the last `transmit`."""
+        """More than acknowledgements and limits was received since the last `transmit`."""
         self._leaving_packet = 0
         """The first packet of the last `transmit` that has not left, as far as was told."""
 
@@ -288,12 +288,15 @@ class Http3Machine:
             arrived_s: when each of them arrived, if known; this is what round trips end with.
         """
         arrivals: Iterable[float | None] = arrived_s or repeat(None, len(datagrams))
+        plain: PlainPackets | None = None
         with self._guarded(), AcksTogether(self.quic):
             for (data, address), at_s in zip(datagrams, arrivals, strict=True):
                 self.round_trips.arrived_s = at_s
-                if not self._bulk.idle and take_bare_ack(self.quic, data, address, now_s):
-                    continue
-                self.has_news = True
+                if not self._bulk.idle:
+                    plain = plain or PlainPackets(self.quic, now_s)
+                    if plain.take(data, address):
+                        continue
+                plain, self.has_news = None, True
                 if private.is_stateless_reset(self.quic, data):
                     self.give_up(FORGOTTEN)
                     break
@@ -309,11 +312,11 @@ class Http3Machine:
         with self._guarded():
             self._update_keys()
             self._leaving_packet = private.next_packet_number(self.quic)
-            if self._bulk.idle:
+            hidden = self._bulk.hide()
+            try:
                 ready = private.datagrams_to_send(self.quic, now_s)
-            else:
-                with self._bulk.beside_aioquic():
-                    ready = private.datagrams_to_send(self.quic, now_s)
+            finally:
+                self._bulk.show(hidden)
             ready += self._probe_path(now_s)
             note_limit(self._limits, self.quic, self._streams.values(), now_s)
         return [Datagram(data, address) for data, address in ready]

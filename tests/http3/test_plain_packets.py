@@ -1,0 +1,170 @@
+"""Packets that only acknowledge and raise limits: read by us as aioquic reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.recovery import MAX_ACK_RANGES
+from aioquic.tls import Epoch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.http3.bulk import begin
+from tests.http3.conftest import MakePair
+from tests.http3.pair import SERVER, Pair
+from trilane.transport.protocols.aioquic_acks import PlainPackets
+from trilane.transport.protocols.aioquic_trains import separate
+from trilane.transport.protocols.http3_frames import encode_varint
+
+ACK, PING, MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS = 0x02, 0x01, 0x10, 0x11, 0x12
+REQUEST, UNKNOWN_REQUEST, CONTROL = 0, 400, 2
+
+
+def frame(*numbers: int) -> bytes:
+    return b"".join(map(encode_varint, numbers))
+
+
+def ack(largest: int, length: int, *more: int) -> bytes:
+    """An ACK frame of the packets up to `largest`; `more` are gaps and lengths in turns."""
+    return frame(ACK, largest, 25, len(more) // 2, length, *more)
+
+
+NEWEST = 40
+"""Packets up to this one were sent."""
+
+plain_frames = st.one_of(
+    st.builds(ack, st.integers(NEWEST - 4, NEWEST), st.integers(0, 3)),
+    st.builds(ack, st.just(NEWEST), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)),
+    st.builds(frame, st.just(MAX_DATA), st.integers(0, 2**40)),
+    st.builds(frame, st.just(MAX_STREAM_DATA), st.just(REQUEST), st.integers(0, 2**40)),
+)
+plain_payloads = st.lists(plain_frames, min_size=1, max_size=3, unique_by=lambda each: each[0])
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What such a packet may change, apart from keys and times of two connections."""
+
+    limits: tuple[int, int]
+    ack_after_s: float | None
+    expected: int
+    ack_queue: list[range]
+    unacknowledged: list[int]
+    in_flight: int
+    idle_s: float | None
+    asked: bool
+    spin: tuple[bool, int]
+
+
+def state_of(quic: QuicConnection, now_s: float) -> State:
+    space = quic._spaces[Epoch.ONE_RTT]
+    separate(space, quic._packet_number)
+    return State(
+        limits=(quic._remote_max_data, quic._streams[REQUEST].max_stream_data_remote),
+        ack_after_s=None if space.ack_at is None else round(space.ack_at - now_s, 9),
+        expected=space.expected_packet_number,
+        ack_queue=list(space.ack_queue),
+        unacknowledged=list(space.sent_packets),
+        in_flight=quic._loss.bytes_in_flight,
+        idle_s=None if quic._close_at is None else round(quic._close_at - now_s, 3),
+        asked=quic._ack_eliciting_sent_since_receipt,
+        spin=(quic._spin_bit, quic._spin_highest_pn),
+    )
+
+
+def with_a_train_on_its_way(make_pair: MakePair) -> Pair:
+    pair = make_pair()
+    begin(pair, bytes(200_000))
+    pair.run(lambda: pair.machine.quic._packet_number > NEWEST)
+    assert pair.trains
+    return pair
+
+
+def packet(pair: Pair, payload: bytes, *, number: int = 1000, first_byte: int = 0x43) -> bytes:
+    """What the server could have sent."""
+    quic = pair.server.quic
+    header = bytes((first_byte,)) + quic._peer_cid.cid + number.to_bytes(4, "big")
+    return quic._cryptos[Epoch.ONE_RTT].encrypt_packet(header, payload, number)
+
+
+def take(pair: Pair, datagram: bytes, now_s: float) -> bool:
+    return PlainPackets(pair.machine.quic, now_s).take(datagram, SERVER)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plain_payloads)
+def test_it_has_the_effect_it_has_with_aioquic(make_pair: MakePair, frames: list[bytes]) -> None:
+    payload = b"".join(frames)
+    ours, theirs = with_a_train_on_its_way(make_pair), with_a_train_on_its_way(make_pair)
+    now_s = ours.now_s + 0.001
+
+    taken = take(ours, packet(ours, payload), now_s)
+    theirs.machine.quic.receive_datagram(packet(theirs, payload), SERVER, now_s)
+
+    assert taken
+    assert state_of(ours.machine.quic, now_s) == state_of(theirs.machine.quic, now_s)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        frame(PING),
+        bytes(8),
+        ack(NEWEST, 1) + frame(PING),
+        ack(NEWEST, 1) + ack(NEWEST - 1, 1),
+        ack(NEWEST, NEWEST + 1),
+        ack(NEWEST, 1)[:-1],
+        frame(MAX_DATA, 2**40) + frame(MAX_STREAMS, 500),
+        frame(MAX_DATA, 1) + frame(MAX_DATA, 2**40),
+        frame(MAX_STREAM_DATA, UNKNOWN_REQUEST, 2**40),
+        frame(MAX_STREAM_DATA, CONTROL, 2**40),
+        frame(MAX_STREAM_DATA, REQUEST),
+        frame(0x21),
+    ],
+)
+def test_anything_else_is_left_alone(make_pair: MakePair, payload: bytes) -> None:
+    pair = with_a_train_on_its_way(make_pair)
+    quic, now_s = pair.machine.quic, pair.now_s
+    before = state_of(quic, now_s)
+
+    assert not take(pair, packet(pair, payload), now_s)
+    assert state_of(quic, now_s) == before
+
+
+@pytest.mark.parametrize("first_byte", [0x43 | 0x18, 0x43 | 0x04, 0xC3])
+def test_an_unusual_header_is_left_alone(make_pair: MakePair, first_byte: int) -> None:
+    pair = with_a_train_on_its_way(make_pair)
+    datagram = packet(pair, ack(NEWEST, 1), first_byte=first_byte)
+
+    assert not take(pair, datagram, pair.now_s)
+
+
+def test_a_packet_is_taken_once(make_pair: MakePair) -> None:
+    pair = with_a_train_on_its_way(make_pair)
+    datagram = packet(pair, ack(NEWEST, 1))
+    reader = PlainPackets(pair.machine.quic, pair.now_s)
+
+    assert [reader.take(datagram, SERVER) for _ in range(2)] == [True, False]
+
+
+def test_forged_strayed_and_short_datagrams_are_left_alone(make_pair: MakePair) -> None:
+    pair = with_a_train_on_its_way(make_pair)
+    datagram = packet(pair, ack(NEWEST, 1))
+    reader = PlainPackets(pair.machine.quic, pair.now_s)
+
+    assert not reader.take(datagram[:-1] + bytes((datagram[-1] ^ 1,)), SERVER)
+    assert not reader.take(datagram, ("192.0.2.9", 443))
+    assert not any(reader.take(datagram[:size], SERVER) for size in range(len(datagram)))
+    assert reader.take(datagram, SERVER)
+
+
+def test_gaps_in_what_arrives_are_bounded(make_pair: MakePair) -> None:
+    pair = with_a_train_on_its_way(make_pair)
+    quic = pair.machine.quic
+    reader = PlainPackets(quic, pair.now_s)
+    for number in range(1000, 1000 + 4 * MAX_ACK_RANGES, 2):
+        assert reader.take(packet(pair, ack(NEWEST, 1), number=number), SERVER)
+
+    assert len(quic._spaces[Epoch.ONE_RTT].ack_queue) <= MAX_ACK_RANGES
