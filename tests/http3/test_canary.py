@@ -29,6 +29,7 @@ from trilane.transport.protocols.aioquic_trains import TrainRun
 from trilane.transport.protocols.aioquic_window import Pacer
 
 CONNECTION = (
+    "_ack_delay",
     "_ack_eliciting_sent_since_receipt",
     "_close_at",
     "_close_event",
@@ -285,7 +286,7 @@ def test_keys_are_where_we_look(make_pair: MakePair) -> None:
     assert len(protection._encryptor.update(bytes(32))) == 32
 
 
-def test_what_follows_from_a_packet_that_only_acknowledges() -> None:
+def test_what_follows_from_a_packet_that_acknowledges() -> None:
     # `aioquic_acks` does the same; what aioquic comes to do besides, it must do, too.
     source = inspect.getsource(QuicConnection.receive_datagram)
     start = source.index("# raise expected packet number")
@@ -307,6 +308,23 @@ def test_what_follows_from_a_packet_that_only_acknowledges() -> None:
     handled = inspect.getsource(QuicConnection._handle_ack_frame)
     assert set(re.findall(r"(self\.[\w.]+) =", handled)) == {
         "self._loss.peer_completed_address_validation"
+    }
+
+
+def test_what_follows_from_a_larger_limit() -> None:
+    # The same: `aioquic_acks` does this much.
+    handlers = (
+        QuicConnection._handle_max_data_frame,
+        QuicConnection._handle_max_stream_data_frame,
+    )
+    source = "".join(map(inspect.getsource, handlers))
+    assert set(re.findall(r"([\w.]+) = ", source)) == {
+        "max_data",
+        "max_stream_data",
+        "self._remote_max_data",
+        "stream",
+        "stream.max_stream_data_remote",
+        "stream_id",
     }
 
 
