@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -400,3 +401,25 @@ async def test_a_tls_body_ends_with_the_connection_only_if_the_peer_says_so(
         else:
             with pytest.raises(RemoteProtocolError, match="close_notify"):
                 await carry(one, on)
+
+
+@SCHEMES
+async def test_a_short_body_that_does_not_fit_the_send_buffer_is_counted_once(
+    certificates: Certificates, secure: bool
+) -> None:
+    body = bytes(60_000)
+    async with connected(
+        hash_requests, certificates=certificates if secure else None
+    ) as connection:
+        stream = connection._stream
+        tcp: Any = getattr(stream, "_inner", stream)
+        tcp._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        for _ in range(2):
+            one = sending(await content_body(body), connection=connection)
+            response = await carry(one, connection)
+            assert response.body.decode() == hashlib.sha256(body).hexdigest()
+            profile = one.profile()
+            assert profile.body_sent_bytes == len(body)
+            assert len(body) < profile.sent_bytes < len(body) + 200
+            assert [p.sent for p in one.progress] == sorted(p.sent for p in one.progress)
+            assert one.progress[-1].sent == one.progress[-1].acked == len(body)

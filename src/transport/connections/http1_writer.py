@@ -46,6 +46,12 @@ class _Batch:
         self.pieces.append(piece)
         self.byte_count += len(piece)
 
+    def after(self, byte_count: int) -> _Batch:
+        """What is left of it, without its pieces."""
+        lead_bytes = max(self.lead_bytes - byte_count, 0)
+        byte_count = self.byte_count - byte_count
+        return _Batch([], byte_count, lead_bytes, byte_count - lead_bytes)
+
     def data(self) -> Buffer:
         return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
@@ -112,17 +118,16 @@ class RequestWriter:
         pieces = self._machine.transmit()
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         batch = _Batch([data], len(data), len(data) - len(body), len(body))
-        before = self._begin_write()
         prompt = self._prompt
         if prompt is None or len(data) > prompt.prompt_bytes:
-            return partial(self._end_whole, partial(self._stream.send, data), batch, before)
+            return partial(self._send_rest, partial(self._stream.send, data), batch)
+        before = self._begin_write()
         try:
             if prompt.send_whole(data):
                 return None
         finally:
             self._settle(batch, before, end=True)
-        self._writing = True
-        return partial(self._end_whole, prompt.send_rest, batch, before)
+        return partial(self._send_rest, prompt.send_rest, batch.after(self._taken_since(before)))
 
     async def send_from(self, reader: BodyReader) -> None:
         """Send the body to its end, or until the request says that it is to stop.
@@ -187,7 +192,8 @@ class RequestWriter:
 
     # --- writing ------------------------------------------------------------------------------
 
-    async def _end_whole(self, send: Rest, batch: _Batch, before: _Before) -> None:
+    async def _send_rest(self, send: Rest, batch: _Batch) -> None:
+        before = self._begin_write()
         try:
             await send()
         finally:
