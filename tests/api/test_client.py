@@ -202,7 +202,7 @@ async def test_a_client_is_used_inside_its_block(receiver: Receiver) -> None:
 
 async def test_the_clients_timeout_and_the_calls(receiver: Receiver) -> None:
     receiver.hold("/slow")
-    async with AsyncClient(timeout=0.05) as client:
+    async with AsyncClient(timeout=0.5) as client:
         with pytest.raises(trilane.TotalTimeout) as caught:
             await client.upload(receiver.url("/slow"), b"x")
         response = await client.upload(receiver.url(), b"x", timeout=None)

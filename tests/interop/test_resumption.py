@@ -17,6 +17,7 @@ import pytest
 import trilane
 from tests.peers import servers
 from tests.peers.certificates import Certificates
+from tests.peers.new_sessions import Kind, waiting_for_new
 from tests.peers.process import free_port
 from tests.peers.receivers import LogFollower, requests_in_gtlsserver_log
 from tests.peers.servers import Endpoints
@@ -37,9 +38,14 @@ def server(request: pytest.FixtureRequest) -> Endpoints:
     return found
 
 
-async def upload(server: Endpoints, sessions: Path, *, early_data: bool = True) -> trilane.Profile:
+async def upload(
+    server: Endpoints, sessions: Path, *, early_data: bool = True, await_new: Kind = "tickets"
+) -> trilane.Profile:
     """One upload as a process of its own would make it."""
-    async with trilane.AsyncClient(verify=str(server.ca), sessions=sessions) as client:
+    async with (
+        trilane.AsyncClient(verify=str(server.ca), sessions=sessions) as client,
+        waiting_for_new(client, await_new),
+    ):
         response = await client.request(
             "POST",
             server.url("https", host="localhost"),
@@ -48,7 +54,6 @@ async def upload(server: Endpoints, sessions: Path, *, early_data: bool = True) 
             early_data=early_data,
         )
         assert response.status_code == 200
-        await anyio.sleep(0.1)  # tickets come after the handshake
     assert response.profile is not None
     assert order_violations(response.profile) == []
     assert response.profile.body_sent_bytes == len(BODY)
@@ -183,7 +188,7 @@ async def test_a_token_proves_the_address_without_a_retry(
         for server in started(servers.gtlsserver(tmp_path, certificates, ("--validate-addr",))):
             for _ in range(3):
                 follower = LogFollower(server.server.log)
-                await upload(server, sessions, early_data=False)
+                await upload(server, sessions, early_data=False, await_new="tokens")
                 logs.append(b"\n".join(follower.lines()))
     assert [b"Sending Retry packet" in log for log in logs] == [True, False, False]
     assert [b"Verifying token" in log for log in logs] == [False, True, True]

@@ -180,7 +180,7 @@ async def test_when_the_whole_time_is_up_the_profile_tells_of_the_proxy(
 ) -> None:
     with scripted_server(script) as server:
         proxy = f"{scheme}://127.0.0.1:{server.port}"
-        async with trilane.AsyncClient(proxy=proxy, timeout=0.3, verify=False) as client:
+        async with trilane.AsyncClient(proxy=proxy, timeout=0.5, verify=False) as client:
             with pytest.raises(trilane.TotalTimeout) as raised:
                 await client.upload(TARGET, b"content", filename="a", protocol="http/1.1")
 
@@ -203,7 +203,7 @@ async def test_a_proxy_of_which_nothing_is_heard(
 ) -> None:
     with full_backlog() as port:
         proxy = f"{scheme}://127.0.0.1:{port}"
-        async with trilane.AsyncClient(proxy=proxy, timeout=0.3, verify=False) as client:
+        async with trilane.AsyncClient(proxy=proxy, timeout=0.5, verify=False) as client:
             with pytest.raises(trilane.TotalTimeout) as raised:
                 await client.upload(TARGET, b"content", filename="a", protocol=protocol)
 
