@@ -38,6 +38,8 @@ class AckLedger:
             mark_bytes, self.acked_body_bytes, self.finished = self._marks.popleft()
             self._base = mark_bytes, self.acked_body_bytes
             news = True
+        if not self._marks:
+            return news
         certain_bytes = self._certain_bytes(wire_bytes)
         if certain_bytes > self.acked_body_bytes:
             self.acked_body_bytes = certain_bytes

@@ -27,6 +27,7 @@ from ..errors import (
     TransportError,
     WriteTimeout,
 )
+from ..net.bell import bell_maker
 from ..net.loop_clock import loop_clock
 from ..profile.moments import Moment, Ns
 from ..profile.recorder import Reading
@@ -69,6 +70,7 @@ class MultiplexedConnection(Connection):
     def __init__(self) -> None:
         self.streams: dict[int, RequestStream] = {}
         self.clock_s = loop_clock()
+        self._new_bell = bell_maker()
 
     @property
     def active_requests(self) -> int:
@@ -133,15 +135,11 @@ class MultiplexedConnection(Connection):
 
     def dispatch(self, event: Event, read_ns: Ns) -> None:
         """Tell the request concerned; events of finished streams are dropped."""
-        if isinstance(event, StreamLimitChanged):
-            self.on_room()
-            return
         stream = self.streams.get(getattr(event, "stream_id", -1))
-        if stream is not None:
-            self._tell(stream, event, read_ns)
-            stream.wake()
-
-    def _tell(self, stream: RequestStream, event: Event, read_ns: Ns) -> None:
+        if stream is None:
+            if isinstance(event, StreamLimitChanged):
+                self.on_room()
+            return
         match event:
             case HeadReceived():
                 stream.take_head(event, read_ns)
@@ -161,6 +159,7 @@ class MultiplexedConnection(Connection):
                 stream.fail(_reset_error(event, stream))
             case _:
                 pass  # StreamWritable: waking up is all there is to it
+        stream.wake()
 
     def flushed(
         self,
@@ -206,7 +205,8 @@ class MultiplexedConnection(Connection):
 
     def begin(self, stream_id: int, exchange: Exchange, *, has_body: bool) -> RequestStream:
         """Take note of a request that the machine has begun."""
-        stream = self.streams[stream_id] = RequestStream(stream_id, exchange, has_body=has_body)
+        stream = RequestStream(stream_id, exchange, has_body=has_body, bell=self._new_bell())
+        self.streams[stream_id] = stream
         return stream
 
     def send_head(self, exchange: Exchange, *, end: bool) -> int:

@@ -51,7 +51,10 @@ class RequestStream:
         "write_begun",
     )
 
-    def __init__(self, stream_id: int, exchange: Exchange, *, has_body: bool) -> None:
+    def __init__(
+        self, stream_id: int, exchange: Exchange, *, has_body: bool, bell: Bell | None = None
+    ) -> None:
+        """Begin; without a bell, one is made when somebody waits."""
         self.stream_id = stream_id
         self.exchange = exchange
         self.ledger = AckLedger()
@@ -72,7 +75,7 @@ class RequestStream:
         self.moved_s = -inf
         """When bytes were last taken of which `wake` tells nobody, by the event loop's clock."""
         self.received_events = 0
-        self._bell: Bell | None = None
+        self._bell = bell
         self._sending_done: anyio.Event | None = None
         self._started = False
         self._chunks: list[bytes] = []

@@ -6,6 +6,8 @@ Nothing is remembered: who waits has looked before, without an `await` in betwee
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Protocol
 
@@ -25,11 +27,16 @@ class Bell(Protocol):
         ...
 
 
+def bell_maker() -> Callable[[], Bell]:
+    """What makes bells for the running event loop."""
+    if sniffio.current_async_library() == "asyncio":
+        return partial(_LoopBell, asyncio.get_running_loop())
+    return _EventBell
+
+
 def new_bell() -> Bell:
     """A bell for the running event loop."""
-    if sniffio.current_async_library() == "asyncio":
-        return _LoopBell(asyncio.get_running_loop())
-    return _EventBell()
+    return bell_maker()()
 
 
 class _LoopBell:
@@ -44,7 +51,7 @@ class _LoopBell:
     async def wait(self, until_s: float = inf) -> bool:
         """Wait; see `Bell.wait`."""
         self._waiter = waiter = self._loop.create_future()
-        timer = None if until_s == inf else self._loop.call_at(until_s, self._end, False)
+        timer = None if until_s == inf else self._loop.call_at(until_s, self._end)
         try:
             rung: bool = await waiter
         finally:
@@ -55,11 +62,14 @@ class _LoopBell:
 
     def ring(self) -> None:
         """Wake who waits; see `Bell.ring`."""
-        self._end(True)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(True)
 
-    def _end(self, rung: bool) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(rung)
+    def _end(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(False)
 
 
 class _EventBell:

@@ -45,6 +45,7 @@ class TcpInfo:
 
 
 _UINT = struct.Struct("=I")
+_NO_UINT = bytes(_UINT.size)
 _INT = struct.Struct("i")
 _NO_INT = bytes(_INT.size)
 
@@ -98,7 +99,7 @@ def rtt_us_of(raw: bytes) -> int | None:
 
 def is_all_acked(raw: bytes) -> bool:
     """Whether nothing that was written is unacknowledged, for all that `read_tcp_info` brought."""
-    return len(raw) >= _NOTSENT.stop and not any(raw[_UNACKED]) and not any(raw[_NOTSENT])
+    return raw[_UNACKED] == raw[_NOTSENT] == _NO_UINT
 
 
 def read_unacked_bytes(sock: socket.socket) -> int | None:

@@ -1,4 +1,8 @@
-"""The one event vocabulary of HTTP/1.1, HTTP/2 and HTTP/3: what a peer did, in past tense."""
+"""The one event vocabulary of HTTP/1.1, HTTP/2 and HTTP/3: what a peer did, in past tense.
+
+Nobody changes an event. Those that each response is made of are not frozen all the same, for that
+makes them cost three times as much.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ class InterimReceived:
     head: ResponseHead
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HeadReceived:
     """The final response head arrived."""
 
@@ -26,7 +30,7 @@ class HeadReceived:
     """Bytes the head took at the HTTP layer: head and framing, as received."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DataReceived:
     """A piece of the response body arrived."""
 
@@ -36,7 +40,7 @@ class DataReceived:
     """Bytes it took at the HTTP layer, framing included."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResponseEnded:
     """The response is complete."""
 
