@@ -20,7 +20,7 @@ BULK_BYTES = 128 * 1024
 #: A shorter range of a file is read like bytes from memory.
 _SHORT_RANGE_BYTES = 32 * 1024
 #: Bytes of a file queued at once.
-_PIECE_BYTES = 512 * 1024
+_PIECE_BYTES = 1024 * 1024
 
 Wait = Callable[[RequestStream], Awaitable[None]]
 QueueRead = Callable[[], Awaitable[bool]]

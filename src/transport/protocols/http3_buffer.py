@@ -20,7 +20,7 @@ SEND_FLOOR_BYTES = 256 * 1024
 REFILL_BYTES = 128 * 1024
 #: Bytes of a file that may be queued and not sent yet. They take no memory, but were looked for in
 #: the page cache when they were queued, and should still be there when they are read.
-READ_AHEAD_BYTES = 1024 * 1024
+READ_AHEAD_BYTES = 2 * 1024 * 1024
 
 
 def room_for(stream: RequestStream, requests: int) -> int:
