@@ -314,13 +314,14 @@ class Engine:
 
     def _learn(self, call: Call, leg: Leg, raw: RawResponse) -> None:
         origin = call.url.origin
-        alt_svc = raw.head.headers.get("alt-svc") if origin.secure else None
-        if alt_svc is not None:
-            self._memory.saw_alt_svc(origin, alt_svc)
+        if not origin.secure:
+            # Only races with QUIC ask for what is to be learned, and there are none for http.
+            return
+        alt_svc = raw.head.headers.get_list("alt-svc")
+        if alt_svc:
+            self._memory.saw_alt_svc(origin, ", ".join(alt_svc))
         # Over TCP, a proxy's round trip is not the origin's.
-        whole_way = leg.proxy is None or leg.carried_by_quic
-        # Only races with QUIC ask for it, and there are none for http.
-        if origin.secure and whole_way and leg.reading is not None:
+        if leg.reading is not None and (leg.proxy is None or leg.carried_by_quic):
             rtt_ms = leg.reading.rtt_ms
             if rtt_ms is not None:
                 self._memory.saw_rtt(origin, rtt_ms)

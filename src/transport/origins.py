@@ -46,6 +46,9 @@ class OriginMemory:
     def __init__(self, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
         self._origins: OrderedDict[Origin, _Memory] = OrderedDict()
+        self._newest: Origin | None = None
+        """The last one of which something was noted, and what is known of it."""
+        self._newest_memory = _Memory()
 
     def knowledge(self, origin: Origin) -> OriginKnowledge:
         """What is known now; expired entries are not."""
@@ -110,8 +113,11 @@ class OriginMemory:
             memory.alternative, memory.alternative_until_s = each.address, now_s + each.fresh_s
 
     def _memory(self, origin: Origin) -> _Memory:
+        if origin is self._newest:
+            return self._newest_memory
         memory = self._origins.setdefault(origin, _Memory())
         self._origins.move_to_end(origin)
         while len(self._origins) > MAX_ORIGINS:
             self._origins.popitem(last=False)
+        self._newest, self._newest_memory = origin, memory
         return memory

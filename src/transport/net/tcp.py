@@ -177,7 +177,8 @@ class TcpStream:
 
     def send_nowait(self, data: Buffer) -> int:
         """Give what the operating system takes at once; see `LayerableStream.send_nowait`."""
-        self._check_sendable()
+        if self._closed or self.broken:
+            self._check_sendable()
         try:
             count = self._sock.send(data)
         except (BlockingIOError, InterruptedError):
@@ -199,7 +200,8 @@ class TcpStream:
 
     def receive_nowait(self, max_bytes: int = 65536) -> bytes | None:
         """Return what is there, None if nothing; see `LayerableStream.receive_nowait`."""
-        self._check_open()
+        if self._closed:
+            self._check_open()
         arrived, self._arrived = self._arrived, None
         if arrived is None:
             arrived = self._read(max_bytes)
@@ -314,7 +316,6 @@ class TcpStream:
     # --- receiving ----------------------------------------------------------------------------
 
     async def _receive(self, max_bytes: int, until_s: float) -> bytes | None:
-        self._check_open()
         if self._receive_credit <= 0:
             await checkpoint()
             self._receive_credit = _TURN_BYTES
