@@ -149,8 +149,8 @@ def _call(
         high_performance=options.get("high_performance", True),
         early_data=options.get("early_data", False),
         profile=options.get("profile", True),
-        on_progress=quiet(options.get("on_progress")),
-        on_head=_on_head(options),
+        on_progress=quiet(options["on_progress"]) if "on_progress" in options else None,
+        on_head=_on_head(options) if "on_headers" in options else None,
     )
 
 

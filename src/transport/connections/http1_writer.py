@@ -273,7 +273,7 @@ class RequestWriter:
 
     def _settle(self, batch: _Batch, before: _Before, *, end: bool) -> None:
         """Note what became of a batch, the `end` of the request perhaps."""
-        taken = self._taken_since(before)
+        taken = self._stream.accepted_bytes - before.accepted_bytes
         body_bytes = min(max(taken - batch.lead_bytes, 0), batch.body_bytes)
         self._account(before, body_bytes, end=end and taken == batch.byte_count)
 

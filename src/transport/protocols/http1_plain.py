@@ -41,10 +41,9 @@ def request_head_bytes(head: RequestHead) -> bytes | None:
         return None
     # The last field of an upload is its Content-Type, whose boundary is new each time; what stands
     # before it is that of the request before.
-    *before, last = head.headers.fields or (None,)
-    target, authority = head.url.target, head.url.origin.authority
-    first_lines = _first_lines(head.method, target, authority, tuple(before))
-    last_line = "" if last is None else _field_line(*last)
+    fields, url = head.headers.fields, head.url
+    first_lines = _first_lines(head.method, url.target, url.origin.authority, fields[:-1])
+    last_line = _field_line(*fields[-1]) if fields else ""
     if first_lines is None or last_line is None:
         return None
     length = f"Content-Length: {head.content_length}\r\n" if announces_length(head) else ""

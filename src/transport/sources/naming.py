@@ -24,19 +24,20 @@ def guess_content_type(filename: str | None) -> str:
     if filename is None:
         return _UNKNOWN_TYPE
     endings = _endings(filename)
-    if endings.rfind(".") <= 0 and not _is_composed(endings) and not _is_composed(endings.lower()):
+    lowered = endings.lower()
+    if lowered in mimetypes.types_map and not (
+        # These stand for two endings, or for a coding.
+        endings.rfind(".") > 0
+        or lowered in mimetypes.suffix_map
+        or endings in mimetypes.encodings_map
+    ):
         # What guess_type comes to, without reading a URL first.
-        return mimetypes.types_map.get(endings.lower(), _UNKNOWN_TYPE)
+        return mimetypes.types_map[lowered]
     # Only the endings are shown to guess_type, which takes anything before them for a URL.
     inner, encoding = mimetypes.guess_type("file" + endings)
     if encoding is not None:
         return _COMPRESSED_TYPES.get(encoding, _UNKNOWN_TYPE)
     return inner or _UNKNOWN_TYPE
-
-
-def _is_composed(ending: str) -> bool:
-    """Whether it stands for two endings, or for a coding."""
-    return ending in mimetypes.suffix_map or ending in mimetypes.encodings_map
 
 
 @lru_cache(maxsize=64)
