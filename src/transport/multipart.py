@@ -82,13 +82,13 @@ async def multipart_body(
     layout = _Layout(delimiter)
     for name, value in form_fields(fields):
         layout.add_field(name, value)
-    used_up: set[int] = set()
+    used_up: list[FileInput] = []
     for part in files:
         source = await source_from(part.file)
-        if id(part.file) in used_up:
-            raise UsageError(f"part {part.name!r}: {part.file!r} can be read once only")
         if not source.rewindable:
-            used_up.add(id(part.file))
+            if any(part.file is used for used in used_up):
+                raise UsageError(f"part {part.name!r}: {part.file!r} can be read once only")
+            used_up.append(part.file)
         layout.add_file(part, source)
     return MultipartBody(layout.finish(), delimiter)
 
