@@ -156,7 +156,7 @@ class Conversation:
         return self._request.response()
 
     def _close_books(self) -> None:
-        leg, stream_id = self._exchange.recorder.leg, self._request.stream_id
+        leg, stream_id = self._request.leg, self._request.stream_id
         leg.sent_bytes = self._writer.sent_bytes
         leg.received_bytes = self._machine.received_bytes(stream_id)
         if leg.reading is None:
@@ -166,9 +166,9 @@ class Conversation:
 
     def _take_sample(self) -> None:
         """Take the transport's figures, and what they tell of the request."""
-        recorder = self._exchange.recorder
         if self._exchange.profile:
-            recorder.leg.reading = reading = TcpReading(self._stream, recorder.now())
+            at = self._exchange.recorder.now()
+            self._request.leg.reading = reading = TcpReading(self._stream, at)
             if reading.acked_bytes is not None and self._writer.awaits_ack:
                 self._writer.saw_acked(reading.acked_bytes)
 

@@ -17,6 +17,7 @@ from .exchange import Exchange, Progress, RawResponse
 _NONE = Headers()
 # By plain int: an enum's members are looked up and turned into one each time.
 _REQUEST_START, _REQUEST_END = int(Moment.REQUEST_START), int(Moment.REQUEST_END)
+_REQUEST_ACKED = int(Moment.REQUEST_ACKED)
 _RESPONSE_START, _RESPONSE_END = int(Moment.RESPONSE_START), int(Moment.RESPONSE_END)
 _RESPONSE_HEAD_END = int(Moment.RESPONSE_HEAD_END)
 
@@ -43,6 +44,7 @@ class RequestStream:
         "got_interim",
         "head",
         "ledger",
+        "leg",
         "moved_s",
         "received_events",
         "stop_sending",
@@ -57,6 +59,7 @@ class RequestStream:
         """Begin; without a bell, one is made when somebody waits."""
         self.stream_id = stream_id
         self.exchange = exchange
+        self.leg = exchange.recorder.leg
         self.ledger = AckLedger()
         self.head: ResponseHead | None = None
         self.trailers = _NONE
@@ -128,7 +131,7 @@ class RequestStream:
     def _begin_response(self, head: ResponseHead, read_ns: Ns) -> None:
         self.head = head
         self.received_events += 1
-        leg = self.exchange.recorder.leg
+        leg = self.leg
         leg.times[_RESPONSE_START] = leg.times[_RESPONSE_HEAD_END] = read_ns
         leg.status = head.status
         if head.status >= 300:
@@ -144,7 +147,7 @@ class RequestStream:
         self.received_events += 1
         self._chunks.append(data)
         self._received_body_bytes += len(data)
-        leg = self.exchange.recorder.leg
+        leg = self.leg
         leg.times[_RESPONSE_END] = read_ns
         leg.response_body_bytes = self._received_body_bytes
         if read_ns == leg.times[_RESPONSE_HEAD_END]:
@@ -166,7 +169,7 @@ class RequestStream:
         self.trailers = trailers
         if self.error is None:
             self.ended = True
-            self.exchange.recorder.leg.times[_RESPONSE_END] = read_ns
+            self.leg.times[_RESPONSE_END] = read_ns
 
     def took(
         self, body_bytes: int, started: Ns, ended: Ns, *, end: bool, acked_bytes: int | None = None
@@ -175,7 +178,7 @@ class RequestStream:
 
         `acked_bytes`, if there is news of it, is how much of the body was acknowledged by then.
         """
-        leg = self.exchange.recorder.leg
+        leg = self.leg
         if not self._started:
             self._started = True
             leg.times[_REQUEST_START] = started
@@ -195,14 +198,15 @@ class RequestStream:
 
         `at` is when its word of that arrived, if not now.
         """
-        recorder = self.exchange.recorder
-        leg = recorder.leg
+        leg = self.leg
         advanced = body_bytes > (leg.body_acked_bytes or 0)
         leg.body_acked_bytes = body_bytes
         if finished:
             # It may arrive before the system call that sent the last byte has returned.
             sent = leg.times[_REQUEST_END]
-            recorder.mark_first(Moment.REQUEST_ACKED, max(at, sent) if at and sent else at)
+            if leg.times[_REQUEST_ACKED] is None:
+                at = at or self.exchange.recorder.now()
+                leg.times[_REQUEST_ACKED] = max(at, sent or at)
         if advanced:
             self._report_progress()
 
@@ -218,6 +222,6 @@ class RequestStream:
                 Progress(
                     self.body_sent,
                     self.exchange.head.content_length,
-                    self.exchange.recorder.leg.body_acked_bytes,
+                    self.leg.body_acked_bytes,
                 )
             )
