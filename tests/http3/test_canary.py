@@ -62,6 +62,7 @@ CONNECTION = (
     "_spin_highest_pn",
     "_state",
     "_streams",
+    "_streams_blocked_bidi",
     "_streams_queue",
     "_version",
 )

@@ -39,15 +39,16 @@ plain_frames = st.one_of(
     st.builds(ack, st.just(NEWEST), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)),
     st.builds(frame, st.just(MAX_DATA), st.integers(0, 2**40)),
     st.builds(frame, st.just(MAX_STREAM_DATA), st.just(REQUEST), st.integers(0, 2**40)),
+    st.builds(frame, st.just(MAX_STREAMS), st.integers(0, 2**60)),
 )
-plain_payloads = st.lists(plain_frames, min_size=1, max_size=3, unique_by=lambda each: each[0])
+plain_payloads = st.lists(plain_frames, min_size=1, max_size=4, unique_by=lambda each: each[0])
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """What such a packet may change, apart from keys and times of two connections."""
 
-    limits: tuple[int, int]
+    limits: tuple[int, int, int]
     ack_after_s: float | None
     expected: int
     ack_queue: list[range]
@@ -62,7 +63,11 @@ def state_of(quic: QuicConnection, now_s: float) -> State:
     space = quic._spaces[Epoch.ONE_RTT]
     separate(space, quic._packet_number)
     return State(
-        limits=(quic._remote_max_data, quic._streams[REQUEST].max_stream_data_remote),
+        limits=(
+            quic._remote_max_data,
+            quic._streams[REQUEST].max_stream_data_remote,
+            quic._remote_max_streams_bidi,
+        ),
         ack_after_s=None if space.ack_at is None else round(space.ack_at - now_s, 9),
         expected=space.expected_packet_number,
         ack_queue=list(space.ack_queue),
@@ -116,7 +121,9 @@ def test_it_has_the_effect_it_has_with_aioquic(make_pair: MakePair, frames: list
         ack(NEWEST, 1) + ack(NEWEST - 1, 1),
         ack(NEWEST, NEWEST + 1),
         ack(NEWEST, 1)[:-1],
-        frame(MAX_DATA, 2**40) + frame(MAX_STREAMS, 500),
+        frame(MAX_STREAMS, 500) + frame(MAX_STREAMS, 501),
+        frame(MAX_STREAMS, 2**60 + 1),
+        frame(MAX_STREAMS + 1, 500),
         frame(MAX_DATA, 1) + frame(MAX_DATA, 2**40),
         frame(MAX_STREAM_DATA, UNKNOWN_REQUEST, 2**40),
         frame(MAX_STREAM_DATA, CONTROL, 2**40),

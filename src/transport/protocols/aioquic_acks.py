@@ -12,7 +12,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from aioquic._buffer import Buffer, BufferReadError
-from aioquic.quic.connection import QuicConnection, QuicConnectionState
+from aioquic.quic.connection import (
+    STREAM_COUNT_MAX,
+    QuicConnection,
+    QuicConnectionState,
+)
 from aioquic.quic.packet import QuicFrameType, decode_packet_number, pull_ack_frame
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
@@ -23,6 +27,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .machine import Address
 
+#: What only acknowledges and raises limits has no more bytes, as a rule: while no long body is on
+#: its way, larger datagrams are not worth looking into for that.
+LITTLE_BYTES = 48
 # RFC 9000 §17.3.1, of a 1-RTT packet's first byte.
 _LONG_HEADER = 0x80
 _SPIN_BIT = 0x20
@@ -58,10 +65,17 @@ class _Said(NamedTuple):
     """As it is written."""
     max_data: int | None
     max_stream_data: tuple[QuicStream, int] | None
+    max_streams: int | None
+
+    @property
+    def asks_for_ack(self) -> bool:
+        """Whether it says more than what it acknowledges (RFC 9000 §13.2)."""
+        limits = (self.max_data, self.max_stream_data, self.max_streams)
+        return any(limit is not None for limit in limits)
 
 
 class PlainPackets:
-    """Takes the packets of one batch that hold ACK, MAX_DATA and MAX_STREAM_DATA frames alone.
+    """Takes the packets of one batch that acknowledge and raise limits, and do nothing else.
 
     What it looks at of the connection is looked at once: as soon as another packet was given to
     the connection, another one of these is needed.
@@ -111,14 +125,16 @@ class PlainPackets:
             quic._loss.on_ack_received(
                 ack_rangeset=said.acked, ack_delay=delay_s, now=now_s, space=space
             )
-        if said.max_data is None and said.max_stream_data is None:
+        if not said.asks_for_ack:
             return
-        # RFC 9000 §19.9, §19.10: a limit that is not larger says nothing.
+        # RFC 9000 §19.9 - §19.11: a limit that is not larger says nothing.
         if said.max_data is not None and said.max_data > quic._remote_max_data:
             quic._remote_max_data = said.max_data
         if said.max_stream_data is not None:
             stream, limit = said.max_stream_data
             stream.max_stream_data_remote = max(stream.max_stream_data_remote, limit)
+        if said.max_streams is not None and said.max_streams > quic._remote_max_streams_bidi:
+            quic._remote_max_streams_bidi = said.max_streams
         if space.ack_at is None:
             # Unlike an acknowledgement, a limit asks for one.
             space.ack_at = now_s + quic._ack_delay
@@ -174,6 +190,7 @@ def _said(quic: QuicConnection, payload: bytes) -> _Said | None:
     delay = 0
     max_data: int | None = None
     max_stream_data: tuple[QuicStream, int] | None = None
+    max_streams: int | None = None
     buffer = Buffer(data=payload)
     try:
         while not buffer.eof():
@@ -189,11 +206,16 @@ def _said(quic: QuicConnection, payload: bytes) -> _Said | None:
                 if stream is None or stream_id & _NOT_A_REQUEST:
                     return None
                 max_stream_data = stream, buffer.pull_uint_var()
+            elif kind == QuicFrameType.MAX_STREAMS_BIDI and max_streams is None:
+                max_streams = buffer.pull_uint_var()
+                # What waits for the limit, or a limit that cannot be, is aioquic's.
+                if quic._streams_blocked_bidi or max_streams > STREAM_COUNT_MAX:
+                    return None
             else:
                 return None
     except (BufferReadError, ValueError):
         return None
-    return _Said(acked, delay, max_data, max_stream_data) if payload else None
+    return _Said(acked, delay, max_data, max_stream_data, max_streams) if payload else None
 
 
 def _note(space: QuicPacketSpace, number: int, now_s: float) -> None:

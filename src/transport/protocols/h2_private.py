@@ -167,12 +167,18 @@ def _is_little(window: WindowManager, byte_count: int) -> bool:
     return window.current_window_size > 0 and processed < window.max_window_size // 2
 
 
+def has_output(connection: H2Connection) -> bool:
+    """Whether h2 has frames to send: `data_to_send` makes two objects to say no."""
+    return bool(connection._data_to_send)  # noqa: SLF001
+
+
 def forget_stream(connection: H2Connection, stream_id: int) -> None:
     """Drop a stream that is over, as h2 does when it counts those that are not."""
     stream = connection.streams.get(stream_id)
-    if stream is not None and stream.closed:
+    if stream is not None and stream.state_machine.state is StreamState.CLOSED:
         del connection.streams[stream_id]
-        connection._closed_streams[stream_id] = stream.closed_by  # noqa: SLF001
+        by = stream.state_machine.stream_closed_by
+        connection._closed_streams[stream_id] = by  # noqa: SLF001
 
 
 class TableMark:

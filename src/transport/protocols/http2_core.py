@@ -194,9 +194,8 @@ class Http2Core:
 
     def collect(self) -> None:
         """Queue what h2 wants sent, each frame for its stream."""
-        data = self.h2.data_to_send()
-        if data:
-            for stream_id, frame in split_frames(data):
+        if h2_private.has_output(self.h2):
+            for stream_id, frame in split_frames(self.h2.data_to_send()):
                 self.queue.push(OutChunk(stream_id, frame))
 
     def stop(self, code: int, debug: bytes) -> None:

@@ -19,6 +19,8 @@ PURSE_FRAMES = 10_000
 BYTES_PER_FRAME = 256
 #: A request pays for its share of everything that is not a body.
 FRAMES_PER_REQUEST = 100
+#: In bytes' worth, so that small bodies count without rounding.
+_FULL = PURSE_FRAMES * BYTES_PER_FRAME
 #: SETTINGS entries are kept, and cost as much as frames.
 _SETTING_BYTES = 6
 
@@ -31,8 +33,7 @@ class FloodGuard:
     __slots__ = ("_coins",)
 
     def __init__(self) -> None:
-        # In bytes' worth, so that small bodies count without rounding.
-        self._coins = PURSE_FRAMES * BYTES_PER_FRAME
+        self._coins = _FULL
 
     def charge(self, frame: Frame) -> None:
         """Pay for a frame by its type; DATA is paid for by `charge_empty_data` where it must be.
@@ -63,7 +64,7 @@ class FloodGuard:
 
     def earn_bytes(self, body_bytes: int) -> None:
         """Body bytes were sent or received."""
-        self._coins = min(self._coins + body_bytes, PURSE_FRAMES * BYTES_PER_FRAME)
+        self._coins = min(self._coins + body_bytes, _FULL)
 
     def earn_request(self) -> None:
         """A request began."""

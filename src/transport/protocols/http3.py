@@ -27,7 +27,7 @@ from ..message import RequestHead
 from . import aioquic_paths as paths
 from . import aioquic_private as private
 from . import aioquic_trains as trains
-from .aioquic_acks import PlainPackets
+from .aioquic_acks import LITTLE_BYTES, PlainPackets
 from .aioquic_recovery import AcksTogether
 from .aioquic_tls import CertificateCheck, CheckedConnection
 from .bulk_quic import BulkSender
@@ -292,7 +292,7 @@ class Http3Machine:
         with self._guarded(), AcksTogether(self.quic):
             for (data, address), at_s in zip(datagrams, arrivals, strict=True):
                 self.round_trips.arrived_s = at_s
-                if not self._bulk.idle:
+                if len(data) <= LITTLE_BYTES or not self._bulk.idle:
                     plain = plain or PlainPackets(self.quic, now_s)
                     if plain.take(data, address):
                         continue
