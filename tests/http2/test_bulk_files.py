@@ -140,6 +140,24 @@ async def test_a_cancelled_upload_lets_go_of_its_file(
         assert response.body == b"100000"
 
 
+async def test_being_cancelled_within_a_turn_harms_nobody_else(
+    certificates: Certificates, big_file: Path
+) -> None:
+    link = Link(buffer_bytes=50_000, rate_bytes_per_s=2_000_000)
+    async with connected(certificates, to_server=link) as (connection, server):
+        await Upload(1).run(connection)
+        upload = FileUpload(await content_body(big_file))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(upload.run, connection)
+            await server.wait_for(lambda: bool(server.bodies.get(3)))
+            tasks.cancel_scope.cancel()
+        recorded = list(upload.leg.times), upload.leg.body_sent_bytes
+        response = await Upload(1000).run(connection)
+        assert response.body == b"1000"
+        # What a turn that had begun came to is nothing that a finished record is told of.
+        assert (upload.leg.times, upload.leg.body_sent_bytes) == recorded
+
+
 async def test_a_connection_that_closes_lets_go_of_files(
     certificates: Certificates, big_file: Path
 ) -> None:

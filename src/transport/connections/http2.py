@@ -310,6 +310,8 @@ class Http2Connection(MultiplexedConnection):
         except SourceError:
             self.machine.give_up_range(stream.stream_id, headers)
             raise
+        if stream.stream_id not in self.streams:
+            return  # it was given up meanwhile: its books and its reader are closed
         feed.took(count)
         stream.body_queued += count
         stream.moved_s = self.clock_s()
