@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 from h2.errors import ErrorCodes
 
@@ -95,7 +96,7 @@ async def test_a_broken_connection_ends_the_request(
         assert not connection.is_alive()
 
 
-@pytest.mark.parametrize("buffer_bytes", [300, 1 << 20])
+@pytest.mark.parametrize("buffer_bytes", [3000, 1 << 20])
 @pytest.mark.parametrize("in_memory", [True, False])
 async def test_a_deadline_ends_the_request_and_leaves_the_connection(
     certificates: Certificates, *, in_memory: bool, buffer_bytes: int
@@ -105,10 +106,29 @@ async def test_a_deadline_ends_the_request_and_leaves_the_connection(
         connection, server = both
         server.on_event = lambda _event: None
         upload = await upload_of(CONTENT) if in_memory else Upload(len(CONTENT))
-        upload.exchange.deadline_s = anyio.current_time() + 0.02
+        upload.exchange.deadline_s = anyio.current_time() + 0.1
         await upload.attempt(connection)
         assert isinstance(upload.error, TotalTimeout)
         assert upload.error.phase is Phase.WAIT
         server.on_event = server.serve_event
         assert (await Upload(1000).run(connection)).body == b"1000"
         assert server.resets == {1: ErrorCodes.CANCEL}
+
+
+async def test_a_deadline_is_kept_however_much_happens(certificates: Certificates) -> None:
+    async with connected(certificates) as (connection, server):
+        server.on_event = lambda _event: None
+        upload = await upload_of(CONTENT)
+        upload.exchange.deadline_s = anyio.current_time() + 0.02
+
+        async def ring() -> None:
+            while upload.error is None:
+                for stream in connection.streams.values():
+                    stream.wake()
+                await anyio.lowlevel.checkpoint()
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ring)
+                await upload.attempt(connection)
+        assert isinstance(upload.error, TotalTimeout)

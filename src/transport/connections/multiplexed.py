@@ -320,8 +320,9 @@ class MultiplexedConnection(Connection):
                 until_s = min(until_s, self.clock_s() + poll_s)
             if not await stream.wait_changed(until_s):
                 self.poll_acked(stream)
-                if self.clock_s() >= deadline_s:
-                    raise out_of_time(exchange.timeouts, exchange.recorder)
+            # Also when something happens all the time, in which no timer comes to its turn.
+            if not (stream.ended or stream.error) and self.clock_s() >= deadline_s:
+                raise out_of_time(exchange.timeouts, exchange.recorder)
         self.poll_acked(stream)
 
     def _finish(self, stream: RequestStream) -> None:
