@@ -93,6 +93,23 @@ async def test_tls_goes_through_tls(certificates: Certificates) -> None:
         assert not client.truncated
 
 
+async def test_a_part_that_left_at_once_has_its_moments(certificates: Certificates) -> None:
+    pair = memory_pair(to_server=Link(buffer_bytes=3000))
+    async with both_ends(certificates, *pair) as (ours, theirs):
+        assert ours.send_whole(b"x")
+        assert await theirs.receive() == b"x"
+        await anyio.sleep(0.001)
+        assert not ours.send_whole(bytes(20_000))
+        assert ours.accepted_bytes == 1
+        assert ours.write_started_ns <= ours.write_ended_ns
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ours.send_rest)
+            received = 0
+            while received < 20_000:
+                received += len(await theirs.receive())
+        assert ours.accepted_bytes == 20_001
+
+
 async def test_a_cancelled_send_breaks_the_stream(certificates: Certificates) -> None:
     async with over_loopback(certificates) as (client, server):
         await until_readable(client)

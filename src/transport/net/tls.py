@@ -453,8 +453,10 @@ class TlsStream:
         try:
             while data := self._unsent or self._take_output():
                 taken = self._inner.send_promptly(data)
-                if first and taken:
-                    self.write_started_ns, first = self._inner.write_started_ns, False
+                if taken:
+                    self.write_ended_ns = self._inner.write_ended_ns
+                    if first:
+                        self.write_started_ns, first = self._inner.write_started_ns, False
                 self._unsent = memoryview(data)[taken:]
                 if self._unsent:
                     self._prompt_rest, self._prompt_begun = count, not first
@@ -462,7 +464,6 @@ class TlsStream:
         except ConnectionLost:
             self.broken = True
             raise
-        self.write_ended_ns = self._inner.write_ended_ns
         self.accepted_bytes += count
         return True
 
