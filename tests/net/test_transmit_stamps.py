@@ -81,6 +81,7 @@ async def test_the_ends_of_a_long_write_are_told_apart(tmp_path: Path, sendfile:
     path.write_bytes(bytes(size))
 
     def read_late(peer: socket.socket) -> None:
+        peer.recv(1, socket.MSG_PEEK)
         time.sleep(pause_s)
         receive_exactly(peer, size + 4)
         peer.sendall(b"answer")
