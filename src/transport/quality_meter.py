@@ -43,6 +43,8 @@ class QualityMeter:
 
         `end` must follow; None when nobody wants to hear of it.
         """
+        if not self._feed.wants(leg):
+            return None
         with self._lock:
             return self._feed.begin(
                 leg,

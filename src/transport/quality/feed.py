@@ -24,6 +24,7 @@ class QualityFeed:
     ) -> None:
         self._estimator = estimator
         self._options = options
+        self._in_windows = options.throughput_rule == "chromium"
         self._clock = clock
         self._flights: set[Flight] = set()
         self._landed_bytes = 0
@@ -41,22 +42,25 @@ class QualityFeed:
 
         `end` must follow; None when nobody wants to hear of it.
         """
-        counts, in_windows = self._listens_to(leg), self._options.throughput_rule == "chromium"
-        # A peer inside matters to windows alone, which it disturbs.
-        if not (counts or in_windows):
+        if not self.wants(leg):
             return None
         self._estimator.refresh()
         flight = Flight(
             leg=leg,
-            counts=counts,
+            counts=self._listens_to(leg),
             is_get=is_get,
             has_body=has_body,
             expects_continue=expects_continue,
         )
         self._flights.add(flight)
-        if in_windows:
+        if self._in_windows:
             self._windows.began(flight)
         return flight
+
+    def wants(self, leg: Leg) -> bool:
+        """Whether anybody wants to hear of the request; the same at any time, in any thread."""
+        # A peer inside matters to windows alone, which it disturbs.
+        return self._in_windows or self._listens_to(leg)
 
     def end(self, flight: Flight) -> None:
         """The request is over, one way or another."""
