@@ -81,7 +81,7 @@ class PlainPackets:
     the connection, another one of these is needed.
     """
 
-    __slots__ = ("_address", "_any", "_cids", "_keys", "_now_s", "_quic", "_space")
+    __slots__ = ("_address", "_any", "_keys", "_now_s", "_quic", "_space")
 
     def __init__(self, quic: QuicConnection, now_s: float) -> None:
         """Begin; `now_s` is when the batch is taken."""
@@ -89,15 +89,16 @@ class PlainPackets:
         self._now_s = now_s
         self._any = False
         self._space = quic._spaces[Epoch.ONE_RTT]
-        self._keys = keys = _keys(quic) if _may_take(quic) else None
-        self._cids = set() if keys is None else {each.cid for each in quic._host_cids}
+        self._keys = _keys(quic) if _may_take(quic) else None
         self._address = quic._network_paths[0].addr
 
     def take(self, datagram: bytes, address: Address) -> bool:
         """Take a datagram if that is all it holds; otherwise do nothing."""
         quic, space, keys = self._quic, self._space, self._keys
         cid = datagram[1 : 1 + len(quic.host_cid)]
-        if keys is None or cid not in self._cids or self._address != address:
+        if keys is None or self._address != address:
+            return False
+        if cid != quic.host_cid and all(cid != each.cid for each in quic._host_cids):
             return False
         opened = _open(datagram, cid, keys, space.expected_packet_number)
         if opened is None:

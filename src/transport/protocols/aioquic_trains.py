@@ -59,7 +59,7 @@ class _Record:
 class SentTrain:
     """What the packets of a train have in common: their contents follow from their numbers."""
 
-    __slots__ = ("_first_packet", "_overhead", "_plan", "sent_time", "stream")
+    __slots__ = ("_first_packet", "_plan", "overhead", "sent_time", "stream")
 
     def __init__(
         self, stream: BulkStream, plan: Plan, first_packet: int, overhead: int, now_s: float
@@ -68,7 +68,7 @@ class SentTrain:
         self.sent_time = now_s
         self._plan = plan
         self._first_packet = first_packet
-        self._overhead = overhead
+        self.overhead = overhead
         """What a packet holds beside its share."""
 
     def carried(self, first: int, last: int) -> tuple[int, int, bool]:
@@ -81,7 +81,7 @@ class SentTrain:
     def bytes_of(self, first: int, last: int) -> int:
         """Size of these packets together."""
         start, stop, _ = self.carried(first, last)
-        return stop - start + (last + 1 - first) * self._overhead
+        return stop - start + (last + 1 - first) * self.overhead
 
 
 class TrainRun(_Record):
@@ -338,10 +338,14 @@ def acknowledge(
     stop = bisect_left(numbers, ranges[-1].stop)
     settled: list[TrainRun] = []
     kept: list[tuple[int, _Sent]] = []
+    whole = ranges[-1]
     for number in numbers[start:stop]:
         record = sent[number]
         if isinstance(record, TrainRun):
-            _divide(record, ranges, settled, kept)
+            if whole.start <= number and record.last < whole.stop:
+                settled.append(record)
+            else:
+                _divide(record, ranges, settled, kept)
         else:
             kept.append((number, record))
     if not settled:
@@ -353,13 +357,12 @@ def acknowledge(
     kept.sort(key=_number)
     _replace(space, start, stop, kept)
     for run in settled:
-        count = run.last + 1 - run.packet_number
+        train, count = run.train, run.last + 1 - run.packet_number
+        carried = first, end, _ = train.carried(run.packet_number, run.last)
         space.ack_eliciting_in_flight -= count
-        total = _SentBytes(run.sent_time, run.sent_bytes)
+        total = _SentBytes(train.sent_time, end - first + count * train.overhead)
         window.on_packets_acked(now=now_s, count=count, sent=total)
-        run.train.stream.delivered(
-            QuicDeliveryState.ACKED, *run.train.carried(run.packet_number, run.last)
-        )
+        train.stream.delivered(QuicDeliveryState.ACKED, *carried)
 
 
 def separate(space: QuicPacketSpace, limit: int) -> None:
