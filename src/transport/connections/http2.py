@@ -27,7 +27,13 @@ from ..net.stream import ByteStream, FilledStream, PromptStream
 from ..net.transmit_stamps import SentSpan
 from ..profile.moments import ConnectionFacts, Ns
 from ..profile.recorder import Reading
-from ..protocols.events import BodyAcked, ConnectionTerminated, Event, GoAwayReceived
+from ..protocols.events import (
+    BodyAcked,
+    ConnectionTerminated,
+    Event,
+    GoAwayReceived,
+    StreamLimitChanged,
+)
 from ..protocols.http2 import Http2Machine
 from ..protocols.http2_frames import HEADER_BYTES
 from ..protocols.http2_queue import OutChunk
@@ -151,8 +157,9 @@ class Http2Connection(MultiplexedConnection):
 
     def _take(self, data: bytes) -> bool:
         """Take what was read, without waiting for anyone; whether more is wanted."""
+        read_ns = self._stream.read_ns
         for event in self.machine.receive_data(data):
-            self._handle(event, self._stream.read_ns)
+            self.dispatch(event, read_ns)
         if not data:
             # Also where the machine was over before, and so has nothing to say of it.
             self._end(ConnectionLost("the server ended the connection"))
@@ -161,14 +168,16 @@ class Http2Connection(MultiplexedConnection):
             self.stream_finished()
         return self._life is not _Life.OVER
 
-    def _handle(self, event: Event, at: Ns) -> None:
-        if isinstance(event, ConnectionTerminated):
-            self._terminated(event)
-            return
-        if isinstance(event, GoAwayReceived) and self._life is _Life.OPEN:
-            self._life = _Life.DRAINING
-            self.on_room()
-        self.dispatch(event, at)
+    def heed(self, event: Event, at: Ns) -> None:  # noqa: ARG002 - hook
+        """Take an event of the connection."""
+        match event:
+            case ConnectionTerminated():
+                self._terminated(event)
+            case GoAwayReceived() if self._life is _Life.OPEN:
+                self._life = _Life.DRAINING
+                self.on_room()
+            case StreamLimitChanged():
+                self.on_room()
 
     def _terminated(self, event: ConnectionTerminated) -> None:
         error: TransportError
@@ -272,7 +281,7 @@ class Http2Connection(MultiplexedConnection):
         batch = self.machine.transmit_chunks(limit_bytes)
         # What was taken made room for more.
         for event in self.machine.take_events():
-            self._handle(event, time.monotonic_ns())
+            self.dispatch(event, time.monotonic_ns())
         return batch
 
     async def _write_turn(self) -> bool:

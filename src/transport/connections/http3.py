@@ -12,12 +12,12 @@ from ..profile.moments import ConnectionFacts, Ns
 from ..profile.recorder import Reading
 from ..protocols.events import (
     BodyAcked,
-    BodyUnreadable,
     ConnectionTerminated,
     Event,
     GoAwayReceived,
     HandshakeCompleted,
     HandshakeConfirmed,
+    StreamLimitChanged,
 )
 from ..protocols.http3 import Http3Machine, Sent
 from ..protocols.http3_close import CloseKind
@@ -59,7 +59,7 @@ class Http3Connection(MultiplexedConnection):
         """Set when the handshake is complete, or never will be."""
         if self.machine.handshake_complete:
             self._proven.set()
-        link.on_event = self._handle
+        link.on_event = self.dispatch
         link.on_sent = self._sent
         link.path.on_change = self._path_changed
 
@@ -122,7 +122,8 @@ class Http3Connection(MultiplexedConnection):
 
     # --- events -----------------------------------------------------------------------------
 
-    def _handle(self, event: Event, at: Ns) -> None:
+    def heed(self, event: Event, at: Ns) -> None:
+        """Take an event of the connection."""
         match event:
             case ConnectionTerminated():
                 self._terminated()
@@ -135,16 +136,8 @@ class Http3Connection(MultiplexedConnection):
                 self._complete_facts()
             case HandshakeConfirmed():
                 self._amend_facts(replace(self.facts, handshake_confirmed=at))
-            case BodyUnreadable():
-                self._unreadable(event)
-            case _:
-                self.dispatch(event, at)
-
-    def _unreadable(self, event: BodyUnreadable) -> None:
-        stream = self.streams.get(event.stream_id)
-        if stream is not None:
-            stream.fail(event.error)
-            stream.wake()
+            case StreamLimitChanged():
+                self.on_room()
 
     def _terminated(self) -> None:
         self._state = ConnectionState.CLOSED

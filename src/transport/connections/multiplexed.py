@@ -33,13 +33,13 @@ from ..profile.moments import Moment, Ns
 from ..profile.recorder import Reading
 from ..protocols.events import (
     BodyAcked,
+    BodyUnreadable,
     DataReceived,
     Event,
     HeadReceived,
     InterimReceived,
     ResponseEnded,
     SendingStopped,
-    StreamLimitChanged,
     StreamReset,
 )
 from ..protocols.machine import HttpMachine
@@ -57,9 +57,9 @@ LINGER_S = 1.0
 class MultiplexedConnection(Connection):
     """Base of the HTTP/2 and HTTP/3 drivers.
 
-    A driver owns the socket and the tasks, and implements the five hooks at the end. It calls
-    `dispatch` for each event that names a stream, `flushed` after the operating system took bytes,
-    and `fail_all` when the connection is over.
+    A driver owns the socket and the tasks, and implements the hooks at the end. It calls `dispatch`
+    for each event, `flushed` after the operating system took bytes, and `fail_all` when the
+    connection is over.
     """
 
     keeps_deadlines = True
@@ -134,11 +134,10 @@ class MultiplexedConnection(Connection):
     # --- called by the driver's tasks; synchronous ------------------------------------------
 
     def dispatch(self, event: Event, read_ns: Ns) -> None:
-        """Tell the request concerned; events of finished streams are dropped."""
+        """Tell the request concerned, or the driver what concerns none that is still here."""
         stream = self.streams.get(getattr(event, "stream_id", -1))
         if stream is None:
-            if isinstance(event, StreamLimitChanged):
-                self.on_room()
+            self.heed(event, read_ns)
             return
         match event:
             case HeadReceived():
@@ -157,6 +156,8 @@ class MultiplexedConnection(Connection):
                 stream.acked(self.acked_body_bytes(stream, event), event.finished, read_ns)
             case StreamReset():
                 stream.fail(_reset_error(event, stream))
+            case BodyUnreadable():
+                stream.fail(event.error)
             case _:
                 pass  # StreamWritable: waking up is all there is to it
         stream.wake()
@@ -359,6 +360,10 @@ class MultiplexedConnection(Connection):
     def push(self) -> None:
         """All of a request is queued: write it at once where that can be, else `kick`."""
         self.kick()
+
+    @abstractmethod
+    def heed(self, event: Event, at: Ns) -> None:
+        """Take an event of the connection; those of requests that are over mean nothing."""
 
     @abstractmethod
     def take_reading(self, stream: RequestStream) -> Reading:
