@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.http3.conftest import MakePair
@@ -92,6 +94,41 @@ async def test_a_full_socket_leaves_the_rest_to_the_sender(
             bodies = [bytes(request.body) for request in server.sides[0].requests.values()]
     assert bodies == [content] * 5
     assert 0 in taken
+
+
+async def test_nothing_overtakes_what_a_full_socket_has_left(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[bytes] = []
+    sent: list[bytes] = []
+    with anyio.fail_after(PATIENCE_S):
+        async with (
+            serving(serve_with(certificates.server)) as server,
+            Dialling(certificates).connection(server.url()) as connection,
+        ):
+            assert await answers(connection, server.url())
+            send_nowait = DatagramSocket.send_nowait
+
+            def grudging(
+                channel: DatagramSocket, datagrams: Sequence[Outgoing]
+            ) -> Sequence[Outgoing]:
+                if not refused:
+                    refused.extend(each.data for each in datagrams)
+                    return datagrams
+                sent.extend(each.data for each in datagrams)
+                return send_nowait(channel, datagrams)
+
+            link = connection._link
+            while link._rests_until_s == -inf:
+                await anyio.lowlevel.checkpoint()
+            monkeypatch.setattr(DatagramSocket, "send_nowait", grudging)
+            for _ in range(2):
+                link.machine.keep_alive()
+                link.flush_now()
+            while len(sent) < 2:
+                await anyio.lowlevel.checkpoint()
+            monkeypatch.undo()
+    assert refused == sent[:1]
 
 
 async def test_a_socket_that_fails_ends_the_request(

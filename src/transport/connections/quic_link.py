@@ -108,7 +108,7 @@ class QuicLink:
 
     def flush_now(self) -> None:
         """Send what may be sent now, as far as that needs no waiting; the sender does the rest."""
-        if self._rests_until_s == -inf or self.machine.has_trains:
+        if self._rests_until_s == -inf or self._unsent or self.machine.has_trains:
             self.kick()
             return
         self._stale = False
