@@ -24,7 +24,7 @@ from trilane.transport.call import Call
 from trilane.transport.errors import UsageError
 from trilane.transport.message import RequestHead
 from trilane.transport.protocols.fields import request_fields
-from trilane.transport.protocols.http1_plain import request_head_bytes
+from trilane.transport.protocols.http1_plain import PlainHeads
 from trilane.transport.protocols.http2_fields import HeadEncoder
 
 #: Pieces that have split requests somewhere, and ordinary ones.
@@ -105,7 +105,7 @@ def test_fields_come_out_as_they_went_in(
 
 
 def check_http1(head: RequestHead, values: list[tuple[str, str]]) -> None:
-    written = request_head_bytes(head)
+    written = PlainHeads().request_head_bytes(head)
     if written is None:
         return  # what h11 writes it has checked by itself
     assert written.endswith(b"\r\n\r\n")

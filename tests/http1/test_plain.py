@@ -12,7 +12,7 @@ from trilane.transport.errors import InvalidHeader
 from trilane.transport.message import Headers, RequestHead, parse_url
 from trilane.transport.protocols.events import ConnectionTerminated
 from trilane.transport.protocols.http1 import Http1Machine
-from trilane.transport.protocols.http1_plain import request_head_bytes, whole_response
+from trilane.transport.protocols.http1_plain import PlainHeads
 
 _TEXT = st.text(st.sampled_from(" \t\r\n\0:,;aZ9-\x7f\xe9"), max_size=8)
 _METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "P OST", "HEAD"])
@@ -57,7 +57,7 @@ def test_a_plain_head_is_what_h11_writes(
     method: str, fields: list[tuple[str, str]], length: int
 ) -> None:
     head = _head(method, fields, length)
-    plain = request_head_bytes(head)
+    plain = PlainHeads().request_head_bytes(head)
     if plain is None:
         return
     lines = [("Host", "example.com"), *fields]
@@ -69,12 +69,15 @@ def test_a_plain_head_is_what_h11_writes(
 
 
 def test_an_ordinary_head_is_plain() -> None:
-    assert request_head_bytes(_head("POST", [("User-Agent", "trilane/1 (x; y)")], 3)) is not None
+    assert (
+        PlainHeads().request_head_bytes(_head("POST", [("User-Agent", "trilane/1 (x; y)")], 3))
+        is not None
+    )
 
 
 @pytest.mark.parametrize("name", ["Host", "content-length", "Connection", "Expect", "Upgrade"])
 def test_fields_that_mean_something_to_the_connection_are_not_plain(name: str) -> None:
-    assert request_head_bytes(_head("POST", [(name, "x")], 3)) is None
+    assert PlainHeads().request_head_bytes(_head("POST", [(name, "x")], 3)) is None
 
 
 @given(
@@ -108,10 +111,27 @@ def test_a_field_of_white_space_takes_no_time(reads: int) -> None:
 
 def test_an_ordinary_response_is_plain() -> None:
     data = b"HTTP/1.1 200 OK\r\nDate: Sat, 28 Nov 2026\r\nContent-Length: 2\r\n\r\nok"
-    found = whole_response(data, 100)
+    found = PlainHeads().whole_response(data, 100)
     assert found is not None
     assert found[0].headers.fields == (("Date", "Sat, 28 Nov 2026"), ("Content-Length", "2"))
-    assert whole_response(data, 40) is None
+    assert PlainHeads().whole_response(data, 40) is None
+
+
+def test_each_head_is_its_own_whatever_came_before() -> None:
+    heads = PlainHeads()
+    for method, fields in [
+        ("POST", [("A", "1"), ("B", "2")]),
+        ("POST", [("A", "1"), ("B", "3")]),
+        ("POST", [("A", "2"), ("B", "3")]),
+        ("PUT", [("A", "2"), ("B", "3")]),
+        ("HEAD", [("A", "2"), ("B", "3")]),
+        ("PUT", [("A", "2"), ("B", "3")]),
+    ]:
+        head = _head(method, fields, 3)
+        assert heads.request_head_bytes(head) == PlainHeads().request_head_bytes(head)
+    for status, body in [(200, b"ok"), (200, b"no"), (404, b"ok"), (204, b""), (200, b"x")]:
+        data = b"HTTP/1.1 %d \r\nContent-Length: 2\r\n\r\n%b" % (status, body)
+        assert heads.whole_response(data, 100) == PlainHeads().whole_response(data, 100)
 
 
 def test_after_a_plain_exchange_comes_an_unusual_one_and_a_plain_one_again() -> None:

@@ -31,7 +31,7 @@ from .events import (
 )
 from .fields import announces_length, headers_from
 from .h11_private import new_request, unparsed_bytes
-from .http1_plain import REFUSED_FIELDS, request_head_bytes, whole_response
+from .http1_plain import REFUSED_FIELDS, PlainHeads
 from .http_connect import proxy_authorization
 from .machine import StreamTotals
 
@@ -101,6 +101,7 @@ class Http1Machine:
         self._forwarder = forwarder
         self._head_limit_bytes = limits.response_head_bytes
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.response_head_bytes)
+        self._plain = PlainHeads()
         self._messages: dict[int, _Message] = {}
         self._current: _Message | None = None
         self._requests = 0
@@ -136,7 +137,7 @@ class Http1Machine:
             raise RuntimeError("this connection takes no request now")
         if end and head.content_length:
             raise RuntimeError("a body was announced and none follows")
-        plain = request_head_bytes(head) if self._forwarder is None else None
+        plain = self._plain.request_head_bytes(head) if self._forwarder is None else None
         request = _h11_request(head, end=end, forwarder=self._forwarder) if plain is None else None
         self._requests += 1
         message = _Message(self._requests, head if request is None else None)
@@ -248,7 +249,7 @@ class Http1Machine:
         message = self._current
         if message is None or message.untold is None or not message.request_ended:
             return None
-        found = whole_response(data, self._head_limit_bytes)
+        found = self._plain.whole_response(data, self._head_limit_bytes)
         if found is None:
             return None
         head, head_bytes = found

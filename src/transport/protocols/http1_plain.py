@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 
 from ..message import Headers, RequestHead, ResponseHead
-from .fields import announces_length
+from .fields import TextFields, announces_length
 
 #: The machine writes these itself, or has no use for what they ask (RFC 9110 §7.6.1, §7.8).
 REFUSED_FIELDS = frozenset(("host", "content-length", "transfer-encoding", "upgrade"))
@@ -28,49 +28,65 @@ _VALUE = re.compile(r"(?:[!-~]+(?:[ \t]+[!-~]+)*)?")
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) [ -~]*\r\n")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*+([!-~]*(?:[ \t]+[!-~]+)*)[ \t]*\r\n")
 _LENGTH = re.compile(r"[0-9]{1,10}")
-#: Heads that are remembered, together some hundreds of kB at most.
-_LONGEST_KEPT_HEAD_BYTES = 4096
 _HEAD_END = b"\r\n\r\n"
 # They have no body whatever they announce (RFC 9112 §6.3).
 _BODILESS = frozenset((204, 304))
 
-
-def request_head_bytes(head: RequestHead) -> bytes | None:
-    """The head of a request with announced length, as h11 writes it; None: ask h11."""
-    if head.content_length is None:
-        return None
-    # The last field of an upload is its Content-Type, whose boundary is new each time; what stands
-    # before it is that of the request before.
-    fields, url = head.headers.fields, head.url
-    first_lines = _first_lines(head.method, url.target, url.origin.authority, fields[:-1])
-    last_line = _field_line(*fields[-1]) if fields else ""
-    if first_lines is None or last_line is None:
-        return None
-    length = f"Content-Length: {head.content_length}\r\n" if announces_length(head) else ""
-    return f"{first_lines}{last_line}{length}\r\n".encode("ascii")
+_Alike = tuple[str, str, str, TextFields]
+"""What requests to one address have alike: method, target, authority, all fields but the last."""
 
 
-def whole_response(data: bytes, longest_head_bytes: int) -> tuple[ResponseHead, int] | None:
-    """A response that is all of `data`, not a byte more or less; None: ask h11.
+class PlainHeads:
+    """Writes and reads the heads of one connection; the last of either kind is remembered.
 
-    Returns:
-        Its head, and how many bytes the head takes; the rest is its body.
+    A request differs from the one before in its last field as a rule, and a server's answers of one
+    second in nothing but their bodies. Heads hold credentials, so nothing outlives the connection.
     """
-    end = data.find(_HEAD_END) + len(_HEAD_END)
-    if not len(_HEAD_END) <= end <= longest_head_bytes:
-        return None
-    # A server's answers of one second differ in nothing but their bodies.
-    read = _read_head if end <= _LONGEST_KEPT_HEAD_BYTES else _read_head.__wrapped__
-    head, length = read(data[:end])
-    if head is None or length != len(data) - end:
-        return None
-    return head, end
+
+    __slots__ = ("_alike", "_answer", "_first_lines", "_read")
+
+    def __init__(self) -> None:
+        self._alike: _Alike | None = None
+        self._first_lines: str | None = None
+        self._answer = b""
+        self._read: tuple[ResponseHead | None, int | None] = None, None
+
+    def request_head_bytes(self, head: RequestHead) -> bytes | None:
+        """The head of a request with announced length, as h11 writes it; None: ask h11."""
+        if head.content_length is None:
+            return None
+        # The last field of an upload is its Content-Type, whose boundary is new each time.
+        fields, url = head.headers.fields, head.url
+        alike = head.method, url.target, url.origin.authority, fields[:-1]
+        if alike != self._alike:
+            self._alike, self._first_lines = alike, _first_lines(*alike)
+        last_line = _field_line(*fields[-1]) if fields else ""
+        if self._first_lines is None or last_line is None:
+            return None
+        length = f"Content-Length: {head.content_length}\r\n" if announces_length(head) else ""
+        return f"{self._first_lines}{last_line}{length}\r\n".encode("ascii")
+
+    def whole_response(
+        self, data: bytes, longest_head_bytes: int
+    ) -> tuple[ResponseHead, int] | None:
+        """A response that is all of `data`, not a byte more or less; None: ask h11.
+
+        Returns:
+            Its head, and how many bytes the head takes; the rest is its body.
+        """
+        end = data.find(_HEAD_END) + len(_HEAD_END)
+        if not len(_HEAD_END) <= end <= longest_head_bytes:
+            return None
+        answer = data[:end]
+        if answer != self._answer:
+            self._answer, self._read = answer, _read_head(answer)
+        head, length = self._read
+        if head is None or length != len(data) - end:
+            return None
+        return head, end
 
 
-@lru_cache(maxsize=64)
-def _first_lines(
-    method: str, target: str, authority: str, fields: tuple[tuple[str, str], ...]
-) -> str | None:
+def _first_lines(method: str, target: str, authority: str, fields: TextFields) -> str | None:
     if method in {"CONNECT", "HEAD"}:
         return None
     if not (_METHOD.fullmatch(method) and _TARGET.fullmatch(target)):
@@ -84,7 +100,6 @@ def _first_lines(
     return "".join(lines)
 
 
-@lru_cache(maxsize=64)
 def _read_head(data: bytes) -> tuple[ResponseHead | None, int | None]:
     """A response head and the length it announces; (None, None) when it is not a plain one."""
     start = _STATUS_LINE.match(data)
