@@ -17,6 +17,7 @@ HeaderInput = Mapping[str, str] | Iterable[tuple[str, str]]
 # RFC 9110 §5.6.2 token; §5.5 field-value without the obsolete line folding.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 9110 §5.5: a recipient may take any control character for an end of line, or drop it.
+_FORBIDDEN_IN_URL = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 #: Names of fields whose values are credentials, the standard ones and what people make of them
 #: (`X-Auth`, `X-Api-Key`, `X-Amz-Security-Token`); not a challenge, an authority or an author.
@@ -170,22 +171,27 @@ def parse_url(text: str) -> Url:
     """
     if not isinstance(text, str):
         raise InvalidUrl(f"url must be a str, not {type(text).__name__}")
-    return _parsed(str(text))
+    stripped = str(text).strip(" ")
+    if _FORBIDDEN_IN_URL.search(stripped):
+        shown = without_secrets(stripped)
+        raise InvalidUrl(f"url {shown!r} contains a space, control character or surrogate")
+    address, _, rest = stripped.partition("?")
+    url = _parsed(address)
+    query = "" if "#" in address else rest.partition("#")[0]
+    return Url(url.origin, f"{url.target}?{quote(query, safe=_URL_SAFE)}") if query else url
 
 
 #: RFC 3986 §3.2.2; some versions of `urlsplit` do not mind what stands beside the brackets.
 _BRACKETS = re.compile(r"[^][]*|\[[^][:]*:[^][]*\](:[0-9]*)?")
 
 
-#: Uploads go to the same few addresses again and again.
+#: Uploads go to the same few addresses again and again. Queries are not kept: they may be secrets,
+#: which `urlsplit` would remember as well, and differ each time where they are signatures.
 @lru_cache(maxsize=64)
-def _parsed(text: str) -> Url:
-    stripped = text.strip(" ")
-    shown = without_secrets(stripped)
-    if re.search(r"[\x00-\x20\x7f\ud800-\udfff]", stripped):
-        raise InvalidUrl(f"url {shown!r} contains a space, control character or surrogate")
+def _parsed(address: str) -> Url:
+    shown = without_secrets(address)
     try:
-        parts = urlsplit(stripped)
+        parts = urlsplit(address)
         port = parts.port
     except ValueError:
         raise InvalidUrl(f"url {shown!r}: the host or the port cannot be read") from None
@@ -204,10 +210,7 @@ def _parsed(text: str) -> Url:
     if not _BRACKETS.fullmatch(parts.netloc):
         raise InvalidUrl(f"url {shown!r}: only IPv6 addresses stand in brackets")
     origin = Origin(scheme, ascii_host(parts.hostname), port or _DEFAULT_PORTS[scheme])
-    target = quote(parts.path or "/", safe=_URL_SAFE)
-    if parts.query:
-        target += "?" + quote(parts.query, safe=_URL_SAFE)
-    return Url(origin, target)
+    return Url(origin, quote(parts.path or "/", safe=_URL_SAFE))
 
 
 def without_secrets(text: str) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import sys
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from functools import _lru_cache_wrapper, lru_cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -81,6 +83,27 @@ def leaks(*roots: object) -> list[str]:
     ]
 
 
+def kept_by_caches() -> list[str]:
+    """Caches in our modules that hold the secret; they outlive every client."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("trilane")]
+    places = [place for module in modules for place in vars(module).values()]
+    caches = [place for place in places if isinstance(place, _lru_cache_wrapper)]
+    ours = [cache for cache in caches if cache.__module__.startswith("trilane")]
+    assert ours
+    return [cache.__name__ for cache in ours if SECRET in str(list(held_by(cache)))]
+
+
+def held_by(cache: object) -> Iterator[object]:
+    """What a cache remembers, as far as it is made of built-in types and named tuples."""
+    waiting = deque(gc.get_referents(cache))
+    while waiting:
+        each = waiting.popleft()
+        if isinstance(each, dict | list | tuple):
+            waiting.extend(gc.get_referents(each))
+        elif isinstance(each, str | bytes):
+            yield each
+
+
 def shown_of(error: BaseException) -> str:
     """A traceback with the causes, and what the error says of itself."""
     return "".join(traceback.format_exception(error)) + repr(error)
@@ -117,6 +140,19 @@ def test_leaks_are_found() -> None:
     assert leaks({"a": SECRET}) == []
 
 
+def test_what_caches_hold_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    @lru_cache
+    def telling(text: str) -> tuple[bytes]:
+        return (text.encode(),)
+
+    telling.__module__ = "trilane.invented"
+    monkeypatch.setattr(trilane, "telling", telling, raising=False)
+    telling(SECRET)
+    assert kept_by_caches() == ["telling"]
+    telling.cache_clear()
+    assert kept_by_caches() == []
+
+
 @every_protocol
 async def test_an_upload_that_succeeds(
     caddy: Endpoints,
@@ -144,6 +180,7 @@ async def test_an_upload_that_succeeds(
             held = [type(each).__name__ for each in reached(client)]
             assert {"Engine", "Pool", "TlsOptions"} <= set(held)
             assert leaks(client, response, seen, part) == []
+    assert kept_by_caches() == []
     for text in profile_exports(response.profile):
         assert SECRET not in text
     check_logs(caplog, tmp_path, qlogs=int(protocol == "h3"))
