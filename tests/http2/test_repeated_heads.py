@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from h2.settings import SettingCodes
-from hpack import Decoder
+from hpack import Decoder, Encoder
 from hyperframe.frame import ContinuationFrame, HeadersFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.http2.client import Client, upload_head
 from trilane.transport.config import Limits
-from trilane.transport.message import Headers
+from trilane.transport.message import Headers, parse_url
 from trilane.transport.protocols.events import (
     DataReceived,
     HeadReceived,
@@ -19,6 +19,7 @@ from trilane.transport.protocols.events import (
     StreamReset,
 )
 from trilane.transport.protocols.fields import request_fields
+from trilane.transport.protocols.http2_fields import HeadEncoder
 
 _HEADERS = st.fixed_dictionaries(
     {"accept": st.sampled_from(["*/*", "a/b"])},
@@ -52,6 +53,16 @@ def test_what_the_peer_decodes_is_what_was_to_be_sent(
         assert [name.startswith(b":") for name, _ in fields].index(False) == 4
         client.machine.reset_stream(stream_id)
         client.flush()
+
+
+@given(st.lists(st.sampled_from(["/a", "/b", "/c"]), min_size=5, max_size=12))
+def test_a_head_means_the_same_after_others_have_entered_the_table(paths: list[str]) -> None:
+    heads, decoder = HeadEncoder(Encoder()), Decoder()
+    for path in paths:
+        head = upload_head(5, headers={"accept": "*/*"})
+        head.url = parse_url(f"https://example.test{path}")
+        fields = decoder.decode(heads.encode(head), raw=True)
+        assert sorted(map(tuple, fields)) == sorted(request_fields(head))
 
 
 def test_a_long_head_goes_on_in_further_frames() -> None:

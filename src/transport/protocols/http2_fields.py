@@ -50,7 +50,10 @@ class HeadEncoder:
         if block is None:
             alike = replace(head, headers=Headers.of(rest), content_length=None)
             block = self._encoder.encode(hpack_fields(alike))
-            if not changed and not self._mark.changed():
+            if self._mark.changed():
+                # What has just entered the table has moved all that the others refer to.
+                self._known.clear()
+            elif not changed:
                 self._known[key] = block
         return block
 
