@@ -36,6 +36,7 @@ class StandingWatch:
         self._waiter: asyncio.Future[bool] | None = None
         self._until_s = inf
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = inf
         """Set for the time of a wait, or for that of one before: it looks then who waits."""
 
     def wait(self, until_s: float = inf) -> asyncio.Future[bool]:
@@ -68,10 +69,12 @@ class StandingWatch:
     def _set_timer(self, until_s: float) -> None:
         """Have `_time_up` called by then: most waits end long before, and one timer serves many."""
         if self._timer is not None:
-            if self._timer.when() <= until_s:
+            if self._timer_s <= until_s:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(until_s, self._time_up, until_s)
+        # Not asked of the timer: uvloop's handle of one that is due at once does not know.
+        self._timer_s = until_s
 
     def _time_up(self, until_s: float) -> None:
         self._timer = None

@@ -106,7 +106,6 @@ class _Places:
     __slots__ = (
         "_cid_bytes",
         "_offset_bytes",
-        "_packets",
         "_plain",
         "_size",
         "_stream",
@@ -117,6 +116,7 @@ class _Places:
         "headers_side_by_side",
         "nonces",
         "nonces_side_by_side",
+        "packets",
         "payload_bytes",
         "plain",
         "samples",
@@ -124,7 +124,7 @@ class _Places:
         "shape",
     )
 
-    def __init__(self, shape: _Shape, packets: memoryview) -> None:
+    def __init__(self, shape: _Shape) -> None:
         size, cid, stream_bytes, self._offset_bytes = shape
         self.shape = shape
         self.header_bytes = header = 1 + len(cid) + _PACKET_NUMBER_BYTES
@@ -136,7 +136,8 @@ class _Places:
         count = most_packets(size)
         starts, payloads = range(0, size * count, size), range(0, payload * count, payload)
         self._plain = plain = memoryview(bytearray(payload * count))
-        self._packets = packets
+        self.packets = packets = memoryview(bytearray(count * size))
+        """Encrypted, and what is given to the operating system."""
         self._size, self._cid_bytes = size, len(cid)
         self._stream = b""
         self.bodies = [plain[at + frame : at + payload] for at in payloads]
@@ -174,7 +175,7 @@ class _Places:
             count: how many packets there are.
             masks: of all of them.
         """
-        packets, size = self._packets, self._size
+        packets, size = self.packets, self._size
         ones, _ = _combs(count, _SAMPLE_BYTES)
         plain = _ramp(first_bytes, 1, count, _SAMPLE_BYTES)
         mask = int.from_bytes(masks, "big") >> _MASK_SHIFT & _MASKED * ones
@@ -191,8 +192,8 @@ class TrainBuilder:
     """Builds one train at a time."""
 
     def __init__(self) -> None:
-        self._packets = memoryview(bytearray(_SENDS * _BYTES_PER_SEND))
         self._places: _Places | None = None
+        """None, too, as long as there was no train: most connections never send one."""
 
     def build(
         self,
@@ -240,7 +241,7 @@ class TrainBuilder:
         masks = keys.protection.update(b"".join(places.samples[:count]))
         first_bytes = first_byte << 8 * _PACKET_NUMBER_BYTES | truncated
         places.put_headers(first_bytes, count, masks)
-        return self._packets[: length + count * (datagram_bytes - plan.share)]
+        return places.packets[: length + count * (datagram_bytes - plan.share)]
 
     def _places_for(self, plan: Plan, cid: bytes, datagram_bytes: int) -> _Places:
         shape = (
@@ -250,7 +251,7 @@ class TrainBuilder:
             _offset_bytes(plan.stop),
         )
         if self._places is None or shape != self._places.shape:
-            self._places = _Places(shape, self._packets)
+            self._places = _Places(shape)
         return self._places
 
 
