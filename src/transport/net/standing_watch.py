@@ -36,8 +36,9 @@ class StandingWatch:
         self._waiter: asyncio.Future[bool] | None = None
         self._until_s = inf
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_s = inf
         """Set for the time of a wait, or for that of one before: it looks then who waits."""
+        self._timer_s = inf
+        """When it is due."""
 
     def wait(self, until_s: float = inf) -> asyncio.Future[bool]:
         """What to await for news, or for `close`: False when it is later than `until_s`, by the
