@@ -9,9 +9,7 @@ until then, the peer's share in the handshake is in it.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
 
@@ -23,19 +21,6 @@ _NS_PER_MS = 1e6
 _ACK_DELAY_NS = 1000 << 3
 #: RFC 9002 §2: packets with nothing but PADDING, ACK and CONNECTION_CLOSE do not ask for one.
 _NEVER_ACKNOWLEDGED = frozenset({0x00, 0x02, 0x03, 0x1C, 0x1D})
-
-
-#: Of the smoothed round trip an older sample than these makes up less than an eighth.
-_RECENT = 16
-
-
-@dataclass(frozen=True, slots=True)
-class RoundTrip:
-    """A smoothed round trip, and between which latest samples it lies."""
-
-    smoothed_ms: float
-    smallest_ms: float
-    largest_ms: float
 
 
 class _Space(Enum):
@@ -50,9 +35,9 @@ class _Space(Enum):
 _SPACES = {0: _Space.INITIAL, 1: _Space.APPLICATION, 2: _Space.HANDSHAKE}
 
 
-def tcp_round_trip(packets: Iterable[Packet], server_ports: Sequence[int]) -> RoundTrip | None:
+def tcp_round_trip_ms(packets: Iterable[Packet], server_ports: Sequence[int]) -> float | None:
     """The smoothed round trip after these packets of one connection; None without a sample."""
-    smoothed = _Smoothed()
+    smoothed: float | None = None
     flying: dict[int, int | None] = {}
     for packet in packets:
         if packet.number_of("tcp.srcport") in server_ports:
@@ -60,17 +45,17 @@ def tcp_round_trip(packets: Iterable[Packet], server_ports: Sequence[int]) -> Ro
             covered = [end for end in flying if end <= acked]
             left = [flying.pop(end) for end in covered]
             if left and None not in left:
-                smoothed.add(packet.at - (left[0] or 0))
+                smoothed = _smooth(smoothed, packet.at - (left[0] or 0))
         elif length := _sequence_length(packet):
             end = (packet.number_of("tcp.seq") or 0) + length
             # Of a packet that crossed twice nobody knows which one was acknowledged (Karn).
             flying[end] = None if end in flying else packet.at
-    return smoothed.result()
+    return None if smoothed is None else smoothed / _NS_PER_MS
 
 
-def quic_round_trip(datagrams: Iterable[Packet], server_ports: Sequence[int]) -> RoundTrip | None:
+def quic_round_trip_ms(datagrams: Iterable[Packet], server_ports: Sequence[int]) -> float | None:
     """The smoothed round trip after these datagrams of one connection; None without a sample."""
-    smoothed = _Smoothed()
+    smoothed: float | None = None
     smallest, rough = inf, True
     flying: dict[tuple[_Space, int], tuple[int, bool]] = {}
     for datagram in datagrams:
@@ -86,10 +71,10 @@ def quic_round_trip(datagrams: Iterable[Packet], server_ports: Sequence[int]) ->
                 latest = datagram.at - left_at
                 smallest = min(smallest, latest)
                 sample = max(latest - (delay_ns or 0), smallest)
-                if rough and delay_ns is not None and sample < (smoothed.value or inf):
-                    smoothed, rough = _Smoothed(), False
-                smoothed.add(sample)
-    return smoothed.result()
+                if rough and delay_ns is not None and sample < (smoothed or inf):
+                    smoothed, rough = None, False
+                smoothed = _smooth(smoothed, sample)
+    return None if smoothed is None else smoothed / _NS_PER_MS
 
 
 def _numbered(datagram: Packet) -> list[tuple[_Space, int]]:
@@ -128,19 +113,5 @@ def _sequence_length(packet: Packet) -> int:
     )
 
 
-class _Smoothed:
-    """RFC 6298 and RFC 9002: every sample counts for an eighth."""
-
-    def __init__(self) -> None:
-        self.value: float | None = None
-        self._latest: deque[float] = deque(maxlen=_RECENT)
-
-    def add(self, sample: float) -> None:
-        self.value = sample if self.value is None else self.value + (sample - self.value) / 8
-        self._latest.append(sample)
-
-    def result(self) -> RoundTrip | None:
-        if self.value is None:
-            return None
-        each = self.value, min(self._latest), max(self._latest)
-        return RoundTrip(*(nanoseconds / _NS_PER_MS for nanoseconds in each))
+def _smooth(smoothed: float | None, sample: float) -> float:
+    return sample if smoothed is None else smoothed + (sample - smoothed) / 8

@@ -17,9 +17,8 @@ from tests.link.uploads import Job, Observation, Plan, Protocol, upload_from
 from tests.peers.process import ahead_of_others
 
 MIB = 1 << 20
-#: The big ones are many times what buffers hold; tshark takes a second for a few mebibytes.
-SMALL_BYTES, BIG_BYTES = 1024, 4 * MIB
-THINK_S = 0.1
+SMALL_BYTES, BIG_BYTES = 1024, 16 * MIB
+THINK_S = 0.2
 SERVER_PORTS = (HTTP_PORT, HTTPS_PORT)
 
 Backend = Literal["asyncio", "trio"]

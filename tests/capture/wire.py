@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.capture.messages import Message, http1_messages, http2_messages, http3_messages
-from tests.capture.round_trips import RoundTrip, quic_round_trip, tcp_round_trip
+from tests.capture.round_trips import quic_round_trip_ms, tcp_round_trip_ms
 from tests.capture.tshark import Decoded, Packet, Piece
 from tests.link.uploads import Protocol
 
@@ -30,8 +30,8 @@ class OnWire:
     received_bytes: int
     acked: int | None
     """When the last byte of the request was acknowledged, in epoch nanoseconds; None if never."""
-    round_trip: RoundTrip | None
-    """When the response began."""
+    round_trip_ms: float | None
+    """Smoothed, when the response began."""
 
 
 def uploads_on_wire(
@@ -63,7 +63,7 @@ def uploads_on_wire(
         requests = split([piece for piece in pieces if not from_server(piece.packet)])
         responses = split([piece for piece in pieces if from_server(piece.packet)])
         connecting = _tcp_moments(ours)
-    estimate = quic_round_trip if protocol == "h3" else tcp_round_trip
+    estimate = quic_round_trip_ms if protocol == "h3" else tcp_round_trip_ms
     acknowledged = _quic_acknowledged if protocol == "h3" else _tcp_acknowledged
     uploads = []
     for index, (request, response) in enumerate(zip(requests, responses, strict=True)):
