@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import NamedTuple
 
 import anyio
 from anyio.abc import TaskGroup
@@ -33,8 +32,10 @@ from .policy.pool import (
     DialView,
     WaiterView,
     decide,
+    has_room,
     next_in_line,
     preferred,
+    ranks_highest,
 )
 from .policy.routes import Route
 from .policy.selection import Plan, choose, only_plan
@@ -94,7 +95,8 @@ class _Pooled:
         return connection.active_requests + connection.available_requests - self.leases
 
 
-class _Way(NamedTuple):
+@dataclass(slots=True)
+class _Way:
     """How requests reach an origin; those of a program follow each other to the same."""
 
     origin: Origin | None
@@ -102,6 +104,9 @@ class _Way(NamedTuple):
     route: Route
     request: WaiterView | None
     """One of them; None: its plan depends on what is known of the origin."""
+    best: _Pooled | None = None
+    """What the last of them was given, if nothing can be preferred to it as long as it has room
+    and is the one that was released last."""
 
 
 @dataclass(slots=True, eq=False)
@@ -171,7 +176,8 @@ class Pool:
         if request is None or newer_than:
             plan = self._plan(origin, preference, way.route)
             request = WaiterView(ticket=0, route=way.route, plan=plan, newer_than=newer_than)
-        return self._take_preferred(request)
+            way = _Way(origin, preference, way.route, request)
+        return self._take_preferred(way, request)
 
     async def acquire(
         self,
@@ -281,10 +287,17 @@ class Pool:
 
     # --- the snapshot and its actions; no await from here on ---------------------------------
 
-    def _take_preferred(self, request: WaiterView) -> Lease | None:
+    def _take_preferred(self, way: _Way, request: WaiterView) -> Lease | None:
         """What settling would come to when nobody waits and the preferred connection lives."""
-        newest_first = reversed(self._connections.values())
-        found = preferred(newest_first, request, self._limits, self._clock_s())
+        connections, limits, now_s = self._connections.values(), self._limits, self._clock_s()
+        found = way.best
+        if (
+            found is None
+            or found is not next(reversed(connections), None)
+            or not has_room(found, limits, now_s)
+        ):
+            found = preferred(reversed(connections), request, limits, now_s)
+            way.best = found if found is not None and ranks_highest(found, request) else None
         if found is None or (found.needs_look and not found.connection.is_alive()):
             return None
         return self._lease(found)

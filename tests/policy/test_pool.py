@@ -17,8 +17,10 @@ from trilane.transport.policy.pool import (
     Retire,
     WaiterView,
     decide,
+    has_room,
     next_in_line,
     preferred,
+    ranks_highest,
 )
 from trilane.transport.policy.routes import Route
 from trilane.transport.policy.selection import Plan
@@ -179,6 +181,16 @@ def test_what_is_preferred_is_what_would_be_decided(
     given = [a for a in decide(connections, [], [alone], LIMITS, 100.0) if isinstance(a, Assign)]
 
     assert given == ([] if found is None else [Assign(alone.ticket, found.connection_id)])
+
+
+@given(views, st.lists(views, max_size=4), st.builds(waiter, st.integers(), plans))
+def test_the_last_one_released_is_preferred_if_it_has_room_and_none_ranks_higher(
+    newest: ConnectionView, others: list[ConnectionView], alone: WaiterView
+) -> None:
+    """So whether it fits need not be asked again for every request."""
+    fitted = preferred([replace(newest, free=1, usable=True, idle_since_s=None)], alone, LIMITS, 0)
+    if fitted is not None and ranks_highest(newest, alone) and has_room(newest, LIMITS, 100.0):
+        assert preferred([newest, *others], alone, LIMITS, 100.0) is newest
 
 
 @given(views, st.lists(views, unique_by=lambda c: c.connection_id, max_size=4), some_waiters)

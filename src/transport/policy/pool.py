@@ -138,17 +138,26 @@ def preferred(
     will do, the first is the one, and the others need not be looked at.
     """
     best, best_rank = None, len(_RANK)
-    highest_rank = _highest_rank(waiter.plan.reusable)
     for c in connections:
         rank = _RANK[c.version]
-        if rank >= best_rank or c.free <= 0 or not c.usable or not _fits(c, waiter):
-            continue
-        idle_since_s = c.idle_since_s
-        if idle_since_s is None or now_s - idle_since_s < limits.idle_connection_s:
+        if rank < best_rank and _fits(c, waiter) and has_room(c, limits, now_s):
             best, best_rank = c, rank
-            if rank == highest_rank:
+            if ranks_highest(c, waiter):
                 break
     return best
+
+
+def has_room(connection: Candidate, limits: Limits, now_s: float) -> bool:
+    """Whether a request may be given to it, so far as that depends on the moment."""
+    if connection.free <= 0 or not connection.usable:
+        return False
+    idle_since_s = connection.idle_since_s
+    return idle_since_s is None or now_s - idle_since_s < limits.idle_connection_s
+
+
+def ranks_highest(connection: Candidate, waiter: WaiterView) -> bool:
+    """Whether the request may use no better protocol than this one."""
+    return _RANK[connection.version] == _highest_rank(waiter.plan.reusable)
 
 
 @lru_cache(maxsize=16)
