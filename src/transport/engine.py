@@ -155,35 +155,34 @@ class Engine:
             TransportError: with `profile`, `bytes_sent` and `bytes_acked` filled in.
         """
         try:
-            return await self._send(call, recorder)
-        except TransportError as error:
-            _describe(error, recorder)
-            raise
-
-    async def _send(self, call: Call, recorder: Recorder) -> Outcome:
-        if self._stack is None:
-            raise ClientClosed("the client is not running: use it inside `async with`")
-        recorder.http_dns = self._http_dns
-        total_s = call.timeouts.total_s
-        deadline_s = inf if total_s is None else self._clock_s() + total_s
-        try:
+            if self._stack is None:
+                raise ClientClosed("the client is not running: use it inside `async with`")
+            recorder.http_dns = self._http_dns
+            total_s = call.timeouts.total_s
+            deadline_s = inf if total_s is None else self._clock_s() + total_s
             recorder.queue_start = recorder.queue_end = recorder.now()
             if not self._slots.take_nowait():
                 await self._take_slot(call, recorder, deadline_s)
             try:
-                return await self._follow(call, recorder, deadline_s)
+                outcome = await self._leg(call, recorder, deadline_s)
+                if call.follow_redirects and outcome.head.status in REDIRECT_STATUSES:
+                    outcome = await self._follow(call, recorder, deadline_s, outcome)
             finally:
                 self._slots.give_back()
+        except TransportError as error:
+            _describe(error, recorder)
+            raise
         finally:
             if call.profile:
                 recorder.quality = self._quality.estimate()
+        return outcome
 
-    async def _follow(self, call: Call, recorder: Recorder, deadline_s: float) -> Outcome:
-        """Each leg, from redirect to redirect."""
-        for hop in range(MAX_REDIRECTS + 1):
-            outcome = await self._leg(call, recorder, deadline_s, is_redirect=hop > 0)
-            if not call.follow_redirects or outcome.head.status not in REDIRECT_STATUSES:
-                return outcome
+    async def _follow(
+        self, call: Call, recorder: Recorder, deadline_s: float, outcome: Outcome
+    ) -> Outcome:
+        """Each leg after the first, from redirect to redirect."""
+        hops = 0
+        while outcome.head.status in REDIRECT_STATUSES:
             step = redirection(
                 call.method,
                 call.url,
@@ -192,9 +191,13 @@ class Engine:
                 may_leave_https=call.insecure_redirects,
             )
             if step is None:
-                return outcome
+                break
+            if hops == MAX_REDIRECTS:
+                raise RedirectError(f"more than {MAX_REDIRECTS} redirects")
+            hops += 1
             call = _redirected(call, step)
-        raise RedirectError(f"more than {MAX_REDIRECTS} redirects")
+            outcome = await self._leg(call, recorder, deadline_s, is_redirect=True)
+        return outcome
 
     async def _take_slot(self, call: Call, recorder: Recorder, deadline_s: float) -> None:
         """Wait for one of the parallel slots, which is what the queue moments mean."""
@@ -211,7 +214,7 @@ class Engine:
             )
 
     async def _leg(
-        self, call: Call, recorder: Recorder, deadline_s: float, *, is_redirect: bool
+        self, call: Call, recorder: Recorder, deadline_s: float, *, is_redirect: bool = False
     ) -> Outcome:
         """One request on the wire, and its retries."""
         expect_continue, newer_than = call.expect_continue, 0
@@ -240,7 +243,8 @@ class Engine:
                     raise
                 newer_than = self._pool.newest_connection_id()
             else:
-                self._learn(call, leg, raw)
+                if call.url.origin.secure:
+                    self._learn(call, leg, raw)
                 if raw.head.status == 417 and expect_continue:
                     expect_continue = False
                 elif raw.head.status == 425 and early and _is_rewindable(call):
@@ -313,10 +317,8 @@ class Engine:
                 self._quality.end(flight)
 
     def _learn(self, call: Call, leg: Leg, raw: RawResponse) -> None:
+        """Only races with QUIC ask for what is to be learned, and there are none for http."""
         origin = call.url.origin
-        if not origin.secure:
-            # Only races with QUIC ask for what is to be learned, and there are none for http.
-            return
         alt_svc = raw.head.headers.get_list("alt-svc")
         if alt_svc:
             self._memory.saw_alt_svc(origin, ", ".join(alt_svc))
