@@ -68,6 +68,29 @@ def test_a_plain_head_is_what_h11_writes(
     assert plain == h11.Connection(h11.CLIENT).send(request)
 
 
+@given(_METHODS, st.lists(st.tuples(_TEXT, _TEXT), max_size=2), st.sampled_from([b"", b"body"]))
+def test_a_request_in_one_step_is_what_it_is_in_three(
+    method: str, fields: list[tuple[str, str]], body: bytes
+) -> None:
+    head = _head(method, fields, len(body))
+    at_once, apart = Http1Machine(Limits()), Http1Machine(Limits())
+    try:
+        stream_id = apart.send_head(head, end=not body)
+    except InvalidHeader:
+        with pytest.raises(InvalidHeader):
+            at_once.send_whole(head, body)
+        assert at_once.available_streams == apart.available_streams
+        return
+    if body:
+        apart.send_body(stream_id, body, end=True)
+    assert at_once.send_whole(head, body) == (stream_id, b"".join(apart.transmit()))
+    assert at_once.transmit() == []
+    assert at_once.stream_totals(stream_id) == apart.stream_totals(stream_id)
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    assert at_once.receive_data(answer) == apart.receive_data(answer)
+    assert at_once.available_streams == apart.available_streams
+
+
 def test_an_ordinary_head_is_plain() -> None:
     assert (
         PlainHeads().request_head_bytes(_head("POST", [("User-Agent", "trilane/1 (x; y)")], 3))

@@ -31,7 +31,7 @@ def _stream(info: bytes | None) -> MemoryStream:
 
 
 def test_the_kernels_figures_are_passed_on_in_our_units() -> None:
-    sample = TcpReading(_stream(_info()), 7).sample
+    sample = TcpReading(_stream(_info()), lambda: 7).sample
 
     assert sample.at == 7
     assert (sample.rtt_ms, sample.min_rtt_ms, sample.rtt_var_ms) == (2.0, 2.0, 2.0)
@@ -47,7 +47,7 @@ def test_what_was_not_measured_yet_is_not_reported() -> None:
     unmeasured = _info(
         rtt_us=0, rtt_var_us=250_000, min_rtt_us=0xFFFF_FFFF, delivery_rate_bytes_per_s=0
     )
-    sample = TcpReading(_stream(unmeasured), 7).sample
+    sample = TcpReading(_stream(unmeasured), lambda: 7).sample
 
     assert sample.rtt_ms is None
     assert sample.rtt_var_ms is None
@@ -57,7 +57,7 @@ def test_what_was_not_measured_yet_is_not_reported() -> None:
 
 
 def test_without_a_kernel_there_are_our_own_counters() -> None:
-    sample = TcpReading(_stream(None), 7).sample
+    sample = TcpReading(_stream(None), lambda: 7).sample
 
     assert sample.rtt_ms is None
     assert (sample.wire_sent_bytes, sample.wire_received_bytes) == (0, 0)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import anyio
 
 from ..body import Body, BodyReader
+from ..buffers import Buffer
 from ..config import Limits, ProxyServer
 from ..errors import ClientClosed, ConnectionLost
 from ..net.loop_clock import loop_clock
@@ -14,7 +17,7 @@ from ..protocols.http1 import Http1Machine
 from ..protocols.http_connect import authentication_error
 from .connection import Connection, ConnectionState
 from .exchange import Exchange, RawResponse, out_of_time
-from .http1_conversation import Conversation
+from .http1_conversation import Conversation, send_head
 from .http1_writer import ended_early
 
 #: Bodies of known length up to this size leave with the head, in one write. It fits the receive
@@ -78,8 +81,7 @@ class Http1Connection(Connection):
         try:
             content = b"" if body is None else _at_hand(exchange, body)
             if body is None or content is not None:
-                conversation = self._begin(exchange, has_body=bool(content))
-                response = await conversation.send_whole(content or b"")
+                response = await self._send_whole(exchange, content or b"")
             else:
                 response = await self._with_reader(exchange, body)
             return self._from_origin(response)
@@ -116,21 +118,37 @@ class Http1Connection(Connection):
             reader = await body.open()
             try:
                 if not _leaves_with_head(exchange, body):
-                    return await self._begin(exchange, has_body=True).send_from(reader)
-                content = await _read_whole(body, reader)
-                return await self._begin(exchange, has_body=True).send_whole(content)
+                    self._refuse_when_closed()
+                    stream_id = send_head(self._machine, exchange)
+                    return await self._begin(exchange, stream_id, has_body=True).send_from(reader)
+                return await self._send_whole(exchange, await _read_whole(body, reader))
             finally:
                 await reader.aclose()
         raise out_of_time(exchange.timeouts, exchange.recorder)
 
-    def _begin(self, exchange: Exchange, *, has_body: bool) -> Conversation:
-        if self._state is ConnectionState.CLOSED:
-            raise _client_closed()
-        # From here on the connection is reusable only if all goes well.
+    def _send_whole(self, exchange: Exchange, content: Buffer) -> Awaitable[RawResponse]:
+        """Carry it with a body, perhaps empty, that is at hand."""
+        self._refuse_when_closed()
+        stream_id, data = self._machine.send_whole(exchange.head, content)
+        conversation = self._begin(exchange, stream_id, has_body=len(content) > 0)
+        return conversation.send_whole(data, len(content))
+
+    def _begin(self, exchange: Exchange, stream_id: int, *, has_body: bool) -> Conversation:
+        """From here on the connection is reusable only if all goes well."""
         self._conversation = conversation = Conversation(
-            self._stream, self._prompt, self._machine, exchange, self._clock_s, has_body=has_body
+            self._stream,
+            self._prompt,
+            self._machine,
+            exchange,
+            self._clock_s,
+            stream_id=stream_id,
+            has_body=has_body,
         )
         return conversation
+
+    def _refuse_when_closed(self) -> None:
+        if self._state is ConnectionState.CLOSED:
+            raise _client_closed()
 
     def _finish(self) -> None:
         conversation, self._conversation = self._conversation, None

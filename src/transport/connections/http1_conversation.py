@@ -44,7 +44,7 @@ from ..protocols.events import (
 from ..protocols.http1 import Http1Machine
 from .acks import next_poll_s
 from .exchange import Exchange, RawResponse, out_of_time
-from .http1_writer import RequestWriter
+from .http1_writer import RequestWriter, Rest
 from .multiplexed import LINGER_S
 from .request_stream import RequestStream
 from .tcp_sample import TcpReading
@@ -61,7 +61,7 @@ Content = TypeVar("Content")
 
 
 class Conversation:
-    """Carries one exchange; made when the request is ready to be written."""
+    """Carries one exchange; made when the machine has the request's head, before it is written."""
 
     def __init__(
         self,
@@ -71,26 +71,20 @@ class Conversation:
         exchange: Exchange,
         clock_s: Callable[[], float],
         *,
+        stream_id: int,
         has_body: bool,
     ) -> None:
-        """Give the head to the machine; nothing is written yet. The clock is the event loop's.
-
-        Raises:
-            InvalidHeader: HTTP/1.1 cannot carry the head; the connection is as it was.
-        """
+        """Take over a request the machine has begun. The clock is the event loop's."""
         self._stream = stream
         self._machine = machine
         self._exchange = exchange
         self._clock_s = clock_s
-        expect = has_body and exchange.expect_continue
-        head = _expecting(exchange.head) if expect else exchange.head
-        stream_id = machine.send_head(head, end=not has_body)
         self._request = RequestStream(stream_id, exchange, has_body=has_body)
         self._writer = RequestWriter(stream, prompt, machine, self._request)
         self._send_failure: ConnectionLost | None = None
         self._source_failure: Exception | None = None
         """What a body made by the caller raised, when it is not one of our errors."""
-        self._may_send_body = not expect
+        self._may_send_body = not (has_body and exchange.expect_continue)
         self._deadline_s = inf
         """When all of it has to be over, where nobody else sees to that."""
         self._concurrently = False
@@ -107,19 +101,21 @@ class Conversation:
         """Whether request and response were both carried to their ends."""
         return self._request.ended and self._request.end_flushed
 
-    async def send_whole(self, body: Buffer) -> RawResponse:
-        """Carry a request whose body (perhaps empty) is at hand and leaves with the head.
+    async def send_whole(self, data: Buffer, body_bytes: int) -> RawResponse:
+        """Carry a request that the machine gave whole, so many of its last bytes being its body.
 
         The exchange's deadline is kept.
         """
         if self._exchange.timeouts.write_idle_s is not None:
             # Whether a write still moves can only be seen from another task.
             with anyio.CancelScope(deadline=self._exchange.deadline_s):
-                return await self._converse(self._send_whole, body)
+                return await self._converse(self._send_whole, (data, body_bytes))
             raise out_of_time(self._exchange.timeouts, self._exchange.recorder)
         self._deadline_s = self._exchange.deadline_s
         try:
-            await self._send(self._send_whole, body)
+            rest = self._begin_whole(data, body_bytes)
+            if rest is not None:
+                await self._send(self._send_rest, rest)
             await self._receive()
             return self._response()
         finally:
@@ -167,39 +163,54 @@ class Conversation:
     def _take_sample(self) -> None:
         """Take the transport's figures, and what they tell of the request."""
         if self._exchange.profile:
-            at = self._exchange.recorder.now()
-            self._request.leg.reading = reading = TcpReading(self._stream, at)
+            reading = TcpReading(self._stream, self._exchange.recorder.now)
+            self._request.leg.reading = reading
             if reading.acked_bytes is not None and self._writer.awaits_ack:
-                self._writer.saw_acked(reading.acked_bytes)
+                self._writer.saw_acked(reading.acked_bytes, reading.at)
 
     # --- the sending task ---------------------------------------------------------------------
 
     async def _send(self, send: Callable[[Content], Awaitable[None]], content: Content) -> None:
         try:
             await send(content)
-        except ConnectionLost as error:
+        except Exception as error:  # noqa: BLE001 - the caller's own iterator may raise anything
+            self._sending_failed(error)
+        self._silent_since_s = None
+        self._wake()
+
+    def _sending_failed(self, error: Exception) -> None:
+        if isinstance(error, ConnectionLost):
             error.phase = Phase.SEND
             self._send_failure = error
             self._request.stop_sending = True
             if self._writer.never_written:
                 # Whatever the peer may have said, it is not about this request.
                 self._fail(error)
-        except TransportError as error:
+        elif isinstance(error, TransportError):
             self._fail(error)
-        except Exception as error:  # noqa: BLE001 - the caller's own iterator may raise anything
+        else:
             self._request.stop_sending = True
             if not self._request.ended:
                 self._source_failure = error
-        self._silent_since_s = None
-        self._wake()
 
-    async def _send_whole(self, body: Buffer) -> None:
-        rest = self._writer.begin_whole(body)
+    def _begin_whole(self, data: Buffer, body_bytes: int) -> Rest | None:
+        """Write what can be written without waiting, in this very step; what sends the rest."""
+        try:
+            return self._writer.begin_whole(data, body_bytes)
+        except Exception as error:  # noqa: BLE001 - as in `_send`
+            self._sending_failed(error)
+            return None
+
+    async def _send_whole(self, content: tuple[Buffer, int]) -> None:
+        rest = self._writer.begin_whole(*content)
         if rest is not None:
-            with anyio.CancelScope(deadline=self._deadline_s) as scope:
-                await rest()
-            if scope.cancelled_caught:
-                raise out_of_time(self._exchange.timeouts, self._exchange.recorder)
+            await self._send_rest(rest)
+
+    async def _send_rest(self, rest: Rest) -> None:
+        with anyio.CancelScope(deadline=self._deadline_s) as scope:
+            await rest()
+        if scope.cancelled_caught:
+            raise out_of_time(self._exchange.timeouts, self._exchange.recorder)
 
     async def _send_streamed(self, reader: BodyReader) -> None:
         await self._writer.send_head()
@@ -401,6 +412,16 @@ class Conversation:
         limit_s = self._exchange.timeouts.read_idle_s
         limit_s = inf if limit_s is None else limit_s
         return limit_s if self._request.end_flushed else min(limit_s, REFUSAL_IDLE_S)
+
+
+def send_head(machine: Http1Machine, exchange: Exchange) -> int:
+    """Give the head of a request with a body to the machine, with what it expects of the server.
+
+    Raises:
+        InvalidHeader: HTTP/1.1 cannot carry it; the connection is as it was.
+    """
+    head = _expecting(exchange.head) if exchange.expect_continue else exchange.head
+    return machine.send_head(head, end=False)
 
 
 def _expecting(head: RequestHead) -> RequestHead:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Self
 
 from ..body import BodyReader, FileRangeReader
 from ..buffers import Buffer
@@ -39,6 +40,11 @@ class _Batch:
     lead_bytes: int = 0
     """Framing before the body bytes."""
     body_bytes: int = 0
+
+    @classmethod
+    def of(cls, data: Buffer, body_bytes: int) -> Self:
+        """A whole request, so many of its last bytes being its body."""
+        return cls([data], len(data), len(data) - body_bytes, body_bytes)
 
     def add(self, piece: Buffer, *, is_body: bool) -> None:
         if is_body:
@@ -108,25 +114,33 @@ class RequestWriter:
         """Send the head, which the machine has been given."""
         await self._flush(b"", end=False)
 
-    def begin_whole(self, body: Buffer) -> Rest | None:
-        """Send the head and the whole body, in one write, as far as that goes without waiting.
+    def begin_whole(self, data: Buffer, body_bytes: int) -> Rest | None:
+        """Send a whole request, in one write, as far as that goes without waiting.
+
+        Args:
+            data: the request, which the machine has let go of.
+            body_bytes: how many of its last bytes are its body.
 
         Returns:
             What sends the rest; None when there is none.
         """
-        self._give_body(body, end=True)
-        pieces = self._machine.transmit()
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        batch = _Batch([data], len(data), len(data) - len(body), len(body))
+        self._request.end_queued = True
         prompt = self._prompt
         if prompt is None or len(data) > prompt.prompt_bytes:
+            batch = _Batch.of(data, body_bytes)
             return partial(self._send_rest, partial(self._stream.send, data), batch)
         before = self._begin_write()
+        took_all = False
         try:
-            if prompt.send_whole(data):
-                return None
+            took_all = prompt.send_whole(data)
         finally:
-            self._settle(batch, before, end=True)
+            if took_all:
+                self._account(before, body_bytes, end=True)
+            else:
+                batch = _Batch.of(data, body_bytes)
+                self._settle(batch, before, end=True)
+        if took_all:
+            return None
         return partial(self._send_rest, prompt.send_rest, batch.after(self._taken_since(before)))
 
     async def send_from(self, reader: BodyReader) -> None:
@@ -162,11 +176,11 @@ class RequestWriter:
         if self._look():
             self._request.acked(ledger.acked_body_bytes, ledger.finished)
 
-    def saw_acked(self, wire_bytes: int) -> None:
-        """Take note of how many bytes of the wire were acknowledged just now."""
+    def saw_acked(self, wire_bytes: int, at: Ns) -> None:
+        """Take note of how many bytes of the wire were seen to be acknowledged."""
         ledger = self._request.ledger
         if ledger.acknowledged(wire_bytes):
-            self._request.acked(ledger.acked_body_bytes, ledger.finished)
+            self._request.acked(ledger.acked_body_bytes, ledger.finished, at)
 
     def moved_at_s(self, now_s: float) -> float:
         """When a write in progress was last seen to move; now, when nothing waits for the peer.

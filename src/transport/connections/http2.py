@@ -449,9 +449,9 @@ class Http2Connection(MultiplexedConnection):
 
     def take_reading(self, stream: RequestStream) -> Reading:
         """TCP's figures now; they say as well how much of the request was acknowledged."""
-        reading = TcpReading(self._stream, time.monotonic_ns())
+        reading = TcpReading(self._stream, time.monotonic_ns)
         if reading.acked_bytes is not None:
-            _take_acks(stream, reading.acked_bytes)
+            _take_acks(stream, reading.acked_bytes, reading.at)
         return reading
 
     def awaits_ack(self, stream: RequestStream) -> bool:
@@ -539,6 +539,6 @@ def _writes(batch: list[OutChunk]) -> Iterator[list[OutChunk]]:
         yield small
 
 
-def _take_acks(stream: RequestStream, wire_bytes: int) -> None:
+def _take_acks(stream: RequestStream, wire_bytes: int, at: Ns | None = None) -> None:
     if stream.ledger.acknowledged(wire_bytes):
-        stream.acked(stream.ledger.acked_body_bytes, stream.ledger.finished)
+        stream.acked(stream.ledger.acked_body_bytes, stream.ledger.finished, at)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..net.stream import ByteStream
 from ..profile.kernel import TcpInfo, is_all_acked, rtt_us_of
 from ..profile.moments import Ns, TransportSample
@@ -13,21 +15,27 @@ _NO_MIN_RTT_US = 0xFFFF_FFFF
 class TcpReading:
     """What was known of the stream at one moment; read when somebody wants to see it."""
 
-    __slots__ = ("_at", "_raw", "_received_bytes", "_sample", "_sent_bytes", "_unacked_bytes")
+    __slots__ = (
+        "_raw",
+        "_received_bytes",
+        "_sample",
+        "_sent_bytes",
+        "_unacked_bytes",
+        "acked_bytes",
+        "at",
+    )
 
-    def __init__(self, stream: ByteStream, at: Ns) -> None:
-        """Ask now, `at` on the recorder's clock."""
-        self._at = at
-        self._raw = stream.tcp_info()
-        self._unacked_bytes = None if self._raw is None else _unacked_bytes(self._raw, stream)
-        self._sent_bytes = stream.wire.sent_bytes
-        self._received_bytes = stream.wire.received_bytes
-        self._sample: TransportSample | None = None
-
-    @property
-    def acked_bytes(self) -> int | None:
+    def __init__(self, stream: ByteStream, clock: Callable[[], Ns]) -> None:
+        """Ask now; the clock is the recorder's."""
+        self._raw = raw = stream.tcp_info()
+        wire = stream.wire
+        self._sent_bytes, self._received_bytes = wire.sent_bytes, wire.received_bytes
+        self._unacked_bytes = unacked = None if raw is None else _unacked_bytes(raw, stream)
+        self.acked_bytes = None if unacked is None else self._sent_bytes - unacked
         """How many of the wire's bytes were acknowledged; None where nobody can tell."""
-        return None if self._unacked_bytes is None else self._sent_bytes - self._unacked_bytes
+        self.at: Ns = clock()
+        """When that was known."""
+        self._sample: TransportSample | None = None
 
     @property
     def rtt_ms(self) -> float | None:
@@ -47,13 +55,13 @@ class TcpReading:
     def _read(self) -> TransportSample:
         if self._raw is None:
             return TransportSample(
-                at=self._at,
+                at=self.at,
                 wire_sent_bytes=self._sent_bytes,
                 wire_received_bytes=self._received_bytes,
             )
         info = TcpInfo.of(self._raw)
         return TransportSample(
-            at=self._at,
+            at=self.at,
             rtt_ms=_ms(info.rtt_us or None),
             min_rtt_ms=None if info.min_rtt_us == _NO_MIN_RTT_US else _ms(info.min_rtt_us),
             rtt_var_ms=_ms(info.rtt_var_us) if info.rtt_us else None,

@@ -319,13 +319,19 @@ class TcpStream:
         if self._receive_credit <= 0:
             await checkpoint()
             self._receive_credit = _TURN_BYTES
-        while (data := self.receive_nowait(max_bytes)) is None:
+        while self._has_nothing() or (data := self.receive_nowait(max_bytes)) is None:
             self._wanted_bytes = max_bytes
             if not await self._wait_readable(until_s):
                 return None
             self._receive_credit = _TURN_BYTES
         self._receive_credit -= max(len(data), _CALL_BYTES)
         return data
+
+    def _has_nothing(self) -> bool:
+        """Whether a read would certainly find nothing, for an exception costs more than a look."""
+        if self._poll is None or self._closed or self._arrived is not None:
+            return False
+        return not self._poll.poll(0)
 
     async def _spend_turn(self, byte_count: int) -> None:
         """Let other tasks have theirs after so many bytes were received."""

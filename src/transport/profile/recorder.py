@@ -87,18 +87,19 @@ class Recorder:
     """The record of one call: its own moments and its legs, oldest first."""
 
     __slots__ = (
-        "_clock",
         "failed",
         "http_dns",
         "invoke_start",
         "legs",
+        "now",
         "quality",
         "queue_end",
         "queue_start",
     )
 
     def __init__(self, clock: Callable[[], Ns] = time.monotonic_ns) -> None:
-        self._clock = clock
+        self.now = clock
+        """Reads the clock moments are taken from."""
         self.invoke_start: Ns = clock()
         self.queue_start: Ns | None = None
         self.queue_end: Ns | None = None
@@ -109,10 +110,6 @@ class Recorder:
         """Names are looked up over HTTPS, when one has to be."""
         self.quality: QualityEstimate | None = None
         """What was known of the network when the call ended."""
-
-    def now(self) -> Ns:
-        """Read the clock moments are taken from."""
-        return self._clock()
 
     @property
     def leg(self) -> Leg:
@@ -134,19 +131,19 @@ class Recorder:
     def begin_leg(self, url: str, *, is_redirect: bool = False) -> Leg:
         """Turn to a new request on the wire; marks its FETCH_START."""
         leg = Leg(url, is_redirect)
-        leg.times[Moment.FETCH_START] = self._clock()
+        leg.times[Moment.FETCH_START] = self.now()
         self.legs.append(leg)
         return leg
 
     def mark(self, moment: Moment, at: Ns | None = None) -> None:
         """Record a moment of the current leg, now or at a clock value already taken."""
-        self.legs[-1].times[moment] = self._clock() if at is None else at
+        self.legs[-1].times[moment] = self.now() if at is None else at
 
     def mark_first(self, moment: Moment, at: Ns | None = None) -> None:
         """Record a moment unless the current leg already has it."""
         times = self.legs[-1].times
         if times[moment] is None:
-            times[moment] = self._clock() if at is None else at
+            times[moment] = self.now() if at is None else at
 
     def use_connection(self, facts: ConnectionFacts, *, reused: bool) -> None:
         """Say which connection carries the leg; a fresh one brings its dial's moments along."""

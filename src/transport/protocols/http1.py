@@ -150,6 +150,32 @@ class Http1Machine:
             self._end_request(message)
         return message.stream_id
 
+    def send_whole(self, head: RequestHead, body: Buffer) -> tuple[int, Buffer]:
+        """Begin and end a request whose body is at hand.
+
+        Returns:
+            The stream id, and what the caller sends, all of it, before anything else: `transmit`
+            has nothing for it.
+
+        Raises:
+            InvalidHeader: see `send_head`.
+        """
+        size = len(body)
+        plain = None
+        if self.available_streams and self._forwarder is None and size == head.content_length:
+            plain = self._plain.request_head_bytes(head)
+        if plain is None:
+            stream_id = self.send_head(head, end=not size)
+            if size:
+                self.send_body(stream_id, body, end=True)
+            return stream_id, b"".join(self.transmit())
+        self._requests = stream_id = self._requests + 1
+        data = b"".join((plain, body))
+        self._messages[stream_id] = self._current = _Message(
+            stream_id, head, size, len(data), request_ended=True
+        )
+        return stream_id, data
+
     def send_budget(self, stream_id: int) -> int:
         """Room in our buffer; 0 once the request was sent to its end or given up."""
         message = self._current
