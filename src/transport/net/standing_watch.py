@@ -14,6 +14,8 @@ from math import inf
 
 import sniffio
 
+from .prompt_future import PromptFuture
+
 
 class StandingWatch:
     """Reads from a socket as soon as something has arrived, while somebody waits for it."""
@@ -33,7 +35,7 @@ class StandingWatch:
         self._loop = loop
         self._read = read
         self._registered = False
-        self._waiter: asyncio.Future[bool] | None = None
+        self._waiter: PromptFuture | None = None
         self._until_s = inf
         self._timer: asyncio.TimerHandle | None = None
         """Set for the time of a wait, or for that of one before: it looks then who waits."""
@@ -52,7 +54,7 @@ class StandingWatch:
             self._loop.add_reader(self._fd, self._readable)
             sniffio.current_async_library_cvar.reset(token)
             self._registered = True
-        self._waiter = waiter = self._loop.create_future()
+        self._waiter = waiter = PromptFuture(loop=self._loop)
         self._until_s = until_s
         if until_s != inf:
             self._set_timer(until_s)
@@ -65,7 +67,9 @@ class StandingWatch:
         self._deregister()
         if self._timer is not None:
             self._timer.cancel()
-        self._wake()
+        if self._waiter is not None and not self._waiter.done():
+            # Not at once: whoever closes has more to do.
+            self._waiter.set_result(True)
 
     def _set_timer(self, until_s: float) -> None:
         """Have `_time_up` called by then: most waits end long before, and one timer serves many."""
@@ -82,7 +86,7 @@ class StandingWatch:
         if self._waiter is None or self._waiter.done() or self._until_s == inf:
             return
         if self._until_s <= until_s:
-            self._wake(False)
+            self._waiter.resolve(False)
         else:
             self._set_timer(self._until_s)
 
@@ -92,11 +96,7 @@ class StandingWatch:
             # Nobody wants it now, and the loop must not spin.
             self._deregister()
         elif self._read():
-            self._wake()
-
-    def _wake(self, news: bool = True) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(news)
+            waiter.resolve(True)
 
     def _deregister(self) -> None:
         if self._registered:
