@@ -7,7 +7,7 @@ from typing import Self, Unpack
 
 from ..transport.call import Call
 from ..transport.engine import Engine
-from ..transport.errors import ClientClosed, UsageError
+from ..transport.errors import ClientClosed, TransportError, UsageError
 from ..transport.profile.recorder import Recorder
 from ..transport.sources import FileInput
 from .calls import (
@@ -90,7 +90,8 @@ class AsyncClient:
         Raises:
             TransportError: no response came; see `trilane.transport.errors` for the families.
         """
-        self._refuse_when_not_open()
+        if not self._open:
+            raise self._not_open()
         recorder = Recorder()
         call = await upload_call(url, file, options, self._defaults)
         outcome = await self._engine.send(call, recorder)
@@ -118,7 +119,8 @@ class AsyncClient:
         Raises:
             TransportError: no response came.
         """
-        self._refuse_when_not_open()
+        if not self._open:
+            raise self._not_open()
         recorder = Recorder()
         call = await request_call(method, url, content, options, self._defaults)
         return await self.send(call, recorder, profile=options.get("profile", True))
@@ -137,8 +139,7 @@ class AsyncClient:
         outcome = await self._engine.send(call, recorder)
         return response_of(outcome, recorder if profile else None)
 
-    def _refuse_when_not_open(self) -> None:
+    def _not_open(self) -> TransportError:
         if self._open is None:
-            raise UsageError("the client is not running: use it inside `async with`")
-        if not self._open:
-            raise ClientClosed("the client was closed")
+            return UsageError("the client is not running: use it inside `async with`")
+        return ClientClosed("the client was closed")

@@ -171,7 +171,12 @@ def parse_url(text: str) -> Url:
     """
     if not isinstance(text, str):
         raise InvalidUrl(f"url must be a str, not {type(text).__name__}")
-    stripped = str(text).strip(" ")
+    plain = str(text)
+    return _split(plain) if "?" in plain else _known(plain)
+
+
+def _split(text: str) -> Url:
+    stripped = text.strip(" ")
     if _FORBIDDEN_IN_URL.search(stripped):
         shown = without_secrets(stripped)
         raise InvalidUrl(f"url {shown!r} contains a space, control character or surrogate")
@@ -187,6 +192,9 @@ _BRACKETS = re.compile(r"[^][]*|\[[^][:]*:[^][]*\](:[0-9]*)?")
 
 #: Uploads go to the same few addresses again and again. Queries are not kept: they may be secrets,
 #: which `urlsplit` would remember as well, and differ each time where they are signatures.
+_known = lru_cache(maxsize=64)(_split)
+
+
 @lru_cache(maxsize=64)
 def _parsed(address: str) -> Url:
     shown = without_secrets(address)

@@ -78,7 +78,7 @@ async def multipart_body(
         UsageError: the boundary or a file is not usable; an iterator is used for two parts.
         SourceUnavailable: a file is missing, unreadable or not a regular file.
     """
-    delimiter = _checked_boundary(boundary)
+    delimiter = _new_boundary() if boundary is None else _checked_boundary(boundary)
     layout = _Layout(delimiter)
     for name, value in form_fields(fields):
         layout.add_field(name, value)
@@ -113,7 +113,8 @@ class _Layout:
         content_type = part.content_type
         if content_type is None:
             content_type = guess_content_type(filename)
-        head, more = _part_head(part.name, filename, content_type), _more_fields(part)
+        head = _part_head(part.name, filename, content_type)
+        more = _more_fields(part) if part.headers else b""
         self._pieces.append(b"%b\r\n%b%b\r\n" % (self._delimiter, head, more))
         if isinstance(source, MemorySource):
             self._pieces += source.in_memory()
@@ -132,9 +133,11 @@ class _Layout:
         self._pieces = []
 
 
-def _checked_boundary(boundary: str | None) -> str:
-    if boundary is None:
-        return "trilane-" + os.urandom(16).hex()
+def _new_boundary() -> str:
+    return f"trilane-{os.urandom(16).hex()}"
+
+
+def _checked_boundary(boundary: str) -> str:
     if not _BOUNDARY.fullmatch(boundary):
         raise UsageError(f"boundary {boundary!r}: 1 to 70 of the characters 0-9 A-Z a-z ' + _ . -")
     return boundary
@@ -159,7 +162,7 @@ def _known_part_head(name: str, filename: str | None, content_type: str | None) 
 
 
 def _more_fields(part: Part) -> bytes:
-    return _written(_checked_part_headers(part).fields) if part.headers else b""
+    return _written(_checked_part_headers(part).fields)
 
 
 def _written(fields: HeaderInput) -> bytes:

@@ -33,6 +33,8 @@ class Http1Connection(Connection):
     """
 
     keeps_deadlines = True
+    state: ConnectionState = ConnectionState.OPEN
+    """Whether it takes requests."""
 
     def __init__(
         self,
@@ -47,15 +49,9 @@ class Http1Connection(Connection):
         self._prompt = stream if isinstance(stream, PromptStream) else None
         self._machine = Http1Machine(limits, forwarder)
         self._forwarder = forwarder
-        self._state = ConnectionState.OPEN
         self._busy = False
         self._conversation: Conversation | None = None
         self._clock_s = loop_clock()
-
-    @property
-    def state(self) -> ConnectionState:
-        """Whether it takes requests."""
-        return self._state
 
     @property
     def active_requests(self) -> int:
@@ -65,16 +61,16 @@ class Http1Connection(Connection):
     @property
     def available_requests(self) -> int:
         """0 or 1."""
-        return int(self._state is ConnectionState.OPEN and not self._busy)
+        return int(self.state is ConnectionState.OPEN and not self._busy)
 
     def is_alive(self) -> bool:
         """Whether a request may be given to it now; see `Connection.is_alive`."""
-        usable = self._state is ConnectionState.OPEN and not self._busy
+        usable = self.state is ConnectionState.OPEN and not self._busy
         return usable and self._stream.is_idle_and_alive()
 
     async def exchange(self, exchange: Exchange) -> RawResponse:
         """Carry one request; see `Connection.exchange`."""
-        if self._busy or self._state is not ConnectionState.OPEN:
+        if self._busy or self.state is not ConnectionState.OPEN:
             raise ConnectionLost("the connection takes no more requests", retryable=True)
         self._busy = True
         body = exchange.body
@@ -96,8 +92,8 @@ class Http1Connection(Connection):
         """Take no more requests and close when the running one is done."""
         if not self._busy:
             self._close()
-        elif self._state is ConnectionState.OPEN:
-            self._state = ConnectionState.DRAINING
+        elif self.state is ConnectionState.OPEN:
+            self.state = ConnectionState.DRAINING
 
     async def aclose(self) -> None:
         """Close now; a pending exchange fails with ClientClosed."""
@@ -147,18 +143,18 @@ class Http1Connection(Connection):
         return conversation
 
     def _refuse_when_closed(self) -> None:
-        if self._state is ConnectionState.CLOSED:
+        if self.state is ConnectionState.CLOSED:
             raise _client_closed()
 
     def _finish(self) -> None:
         conversation, self._conversation = self._conversation, None
         if conversation is not None and not conversation.clean:
             self._machine.close()
-        if self._state is ConnectionState.DRAINING or not self._machine.available_streams:
+        if self.state is ConnectionState.DRAINING or not self._machine.available_streams:
             self._close()
 
     def _close(self) -> None:
-        self._state = ConnectionState.CLOSED
+        self.state = ConnectionState.CLOSED
         self._machine.close()
         self._stream.close()
 

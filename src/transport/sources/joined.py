@@ -31,8 +31,7 @@ class JoinedBody:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
-        lengths = [source.length for source in sources]
-        self.length = None if None in lengths else sum(cast("list[int]", lengths))
+        self.length = sources[0].length if len(sources) == 1 else _sum_of_lengths(sources)
         """Sum of all lengths; None when one source cannot tell its own."""
 
     @property
@@ -109,6 +108,11 @@ class JoinedReader:
                 return reader
             self._index += 1
         return None
+
+
+def _sum_of_lengths(sources: Sequence[Source]) -> int | None:
+    lengths = [source.length for source in sources]
+    return None if None in lengths else sum(cast("list[int]", lengths))
 
 
 async def _close_all(readers: list[SourceReader]) -> None:
