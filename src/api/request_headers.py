@@ -48,7 +48,7 @@ def request_fields(given: HeaderInput | None) -> Headers:
     Raises:
         InvalidHeader: HTTP cannot carry a field, or it belongs to the engine.
     """
-    return _completed(given, _REFUSED)
+    return _completed(given, _REFUSED) if given else _DEFAULTS
 
 
 def upload_fields(given: HeaderInput | None, content_type: str) -> Headers:
@@ -58,13 +58,11 @@ def upload_fields(given: HeaderInput | None, content_type: str) -> Headers:
         InvalidHeader: HTTP cannot carry a field, it belongs to the engine, or it is
             Content-Type or Referer.
     """
-    fields = _completed(given, _REFUSED_ON_UPLOADS)
+    fields = _completed(given, _REFUSED_ON_UPLOADS) if given else _DEFAULTS
     return Headers.of((*fields.fields, ("content-type", content_type)))
 
 
-def _completed(given: HeaderInput | None, refused: dict[str, str]) -> Headers:
-    if not given:
-        return _DEFAULTS
+def _completed(given: HeaderInput, refused: dict[str, str]) -> Headers:
     headers = checked_headers(given)
     for name, _ in headers.fields:
         reason = refused.get(name.lower())

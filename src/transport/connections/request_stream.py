@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 
 import anyio
@@ -190,8 +191,8 @@ class RequestStream:
         self.body_sent = leg.body_sent_bytes = body_bytes
         if end:
             self.end_flushed = leg.upload_complete = True
-        if advanced:
-            self._report_progress()
+        if advanced and self.exchange.on_progress is not None:
+            self._report_progress(self.exchange.on_progress)
 
     def acked(self, body_bytes: int, finished: bool, at: Ns | None = None) -> None:
         """The peer's transport acknowledged `body_bytes` of the body, perhaps its end.
@@ -207,8 +208,8 @@ class RequestStream:
             if leg.times[_REQUEST_ACKED] is None:
                 at = at or self.exchange.recorder.now()
                 leg.times[_REQUEST_ACKED] = max(at, sent or at)
-        if advanced:
-            self._report_progress()
+        if advanced and self.exchange.on_progress is not None:
+            self._report_progress(self.exchange.on_progress)
 
     def response(self) -> RawResponse:
         """The complete response."""
@@ -216,12 +217,6 @@ class RequestStream:
             raise RuntimeError("the response is not complete")
         return RawResponse(head=self.head, body=b"".join(self._chunks), trailers=self.trailers)
 
-    def _report_progress(self) -> None:
-        if self.exchange.on_progress is not None:
-            self.exchange.on_progress(
-                Progress(
-                    self.body_sent,
-                    self.exchange.head.content_length,
-                    self.leg.body_acked_bytes,
-                )
-            )
+    def _report_progress(self, tell: Callable[[Progress], None]) -> None:
+        total = self.exchange.head.content_length
+        tell(Progress(self.body_sent, total, self.leg.body_acked_bytes))

@@ -30,7 +30,11 @@ class TcpReading:
         self._raw = raw = stream.tcp_info()
         wire = stream.wire
         self._sent_bytes, self._received_bytes = wire.sent_bytes, wire.received_bytes
-        self._unacked_bytes = unacked = None if raw is None else _unacked_bytes(raw, stream)
+        unacked: int | None = None
+        if raw is not None:
+            # As a rule nothing is, which needs no second call.
+            unacked = 0 if is_all_acked(raw) else stream.unacked_bytes()
+        self._unacked_bytes = unacked
         self.acked_bytes = None if unacked is None else self._sent_bytes - unacked
         """How many of the wire's bytes were acknowledged; None where nobody can tell."""
         self.at: Ns = clock()
@@ -76,11 +80,6 @@ class TcpReading:
             wire_sent_bytes=self._sent_bytes,
             wire_received_bytes=self._received_bytes,
         )
-
-
-def _unacked_bytes(raw: bytes, stream: ByteStream) -> int | None:
-    """Bytes that were written and not acknowledged: as a rule none, which needs no second call."""
-    return 0 if is_all_acked(raw) else stream.unacked_bytes()
 
 
 def _ms(microseconds: int | None) -> float | None:
