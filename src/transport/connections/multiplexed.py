@@ -27,7 +27,7 @@ from ..errors import (
     TransportError,
     WriteTimeout,
 )
-from ..net.bell import bell_maker
+from ..net.bell import Bell, bell_maker
 from ..net.loop_clock import loop_clock
 from ..profile.moments import Moment, Ns
 from ..profile.recorder import Reading
@@ -71,6 +71,8 @@ class MultiplexedConnection(Connection):
         self.streams: dict[int, RequestStream] = {}
         self.clock_s = loop_clock()
         self._new_bell = bell_maker()
+        self._bells: list[Bell] = []
+        """Those of requests that are over, for the next ones: each has a timer of its own."""
 
     @property
     def active_requests(self) -> int:
@@ -193,6 +195,8 @@ class MultiplexedConnection(Connection):
                 copy.retryable = True
             stream.fail(copy)
             stream.wake()
+        while self._bells:
+            self._bells.pop().close()
 
     # --- the request's own task -------------------------------------------------------------
 
@@ -206,7 +210,8 @@ class MultiplexedConnection(Connection):
 
     def begin(self, stream_id: int, exchange: Exchange, *, has_body: bool) -> RequestStream:
         """Take note of a request that the machine has begun."""
-        stream = RequestStream(stream_id, exchange, has_body=has_body, bell=self._new_bell())
+        bell = self._bells.pop() if self._bells else self._new_bell()
+        stream = RequestStream(stream_id, exchange, has_body=has_body, bell=bell)
         self.streams[stream_id] = stream
         return stream
 
@@ -337,8 +342,17 @@ class MultiplexedConnection(Connection):
         self.close_books(stream)
         self.machine.forget_stream(stream.stream_id)
         del self.streams[stream.stream_id]
+        self._keep_bell(stream)
         self.kick()
         self.stream_finished()
+
+    def _keep_bell(self, stream: RequestStream) -> None:
+        if stream.bell is None:
+            return
+        if self.state is ConnectionState.OPEN:
+            self._bells.append(stream.bell)
+        else:
+            stream.bell.close()
 
     def _take_sample(self, stream: RequestStream) -> None:
         if stream.exchange.profile:

@@ -201,6 +201,8 @@ class QuicLink:
         """Close the socket and write out diagnostics; idempotent."""
         self.machine.finish()
         self.socket.close()
+        if self._bell is not None:
+            self._bell.close()
 
     # --- the sender ---------------------------------------------------------------------------
 

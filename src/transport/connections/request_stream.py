@@ -30,11 +30,11 @@ class RequestStream:
     """
 
     __slots__ = (
-        "_bell",
         "_chunks",
         "_received_body_bytes",
         "_sending_done",
         "_started",
+        "bell",
         "body_queued",
         "body_sent",
         "end_flushed",
@@ -79,7 +79,7 @@ class RequestStream:
         self.moved_s = -inf
         """When bytes were last taken of which `wake` tells nobody, by the event loop's clock."""
         self.received_events = 0
-        self._bell = bell
+        self.bell = bell
         self._sending_done: anyio.Event | None = None
         self._started = False
         self._chunks: list[bytes] = []
@@ -102,16 +102,16 @@ class RequestStream:
 
         One task at a time, which has just looked: what had happened before is not told.
         """
-        if self._bell is None:
-            self._bell = new_bell()
-        return await self._bell.wait(until_s)
+        if self.bell is None:
+            self.bell = new_bell()
+        return await self.bell.wait(until_s)
 
     def wake(self) -> None:
         """Let everyone who waits look again."""
         if self._sending_done is not None and self.sending_over:
             self._sending_done.set()
-        if self._bell is not None:
-            self._bell.ring()
+        if self.bell is not None:
+            self.bell.ring()
 
     async def wait_sending_over(self) -> None:
         """Wait for `sending_over`, which `wake` sees, without being woken for anything else."""

@@ -14,6 +14,8 @@ from typing import Protocol
 import anyio
 import sniffio
 
+from .loop_timer import LoopTimer
+
 
 class Bell(Protocol):
     """One task at a time waits for it."""
@@ -24,6 +26,10 @@ class Bell(Protocol):
 
     def ring(self) -> None:
         """Wake who waits; nothing happens when nobody does."""
+        ...
+
+    def close(self) -> None:
+        """Nobody will wait any more."""
         ...
 
 
@@ -42,22 +48,22 @@ def new_bell() -> Bell:
 class _LoopBell:
     """asyncio: a future and a timer, where an event and a cancel scope take three times as long."""
 
-    __slots__ = ("_loop", "_waiter")
+    __slots__ = ("_loop", "_timer", "_waiter")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._timer = LoopTimer(loop, self._end)
         self._waiter: asyncio.Future[bool] | None = None
 
     async def wait(self, until_s: float = inf) -> bool:
         """Wait; see `Bell.wait`."""
         self._waiter = waiter = self._loop.create_future()
-        timer = None if until_s == inf else self._loop.call_at(until_s, self._end)
+        self._timer.set(until_s)
         try:
             rung: bool = await waiter
         finally:
             self._waiter = None
-            if timer is not None:
-                timer.cancel()
+            self._timer.rest()
         return rung
 
     def ring(self) -> None:
@@ -65,6 +71,10 @@ class _LoopBell:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(True)
+
+    def close(self) -> None:
+        """Let go of the timer; see `Bell.close`."""
+        self._timer.close()
 
     def _end(self) -> None:
         waiter = self._waiter
@@ -91,3 +101,6 @@ class _EventBell:
         """Wake who waits; see `Bell.ring`."""
         if self._event is not None:
             self._event.set()
+
+    def close(self) -> None:
+        """Nothing is kept; see `Bell.close`."""

@@ -14,6 +14,7 @@ from math import inf
 
 import sniffio
 
+from .loop_timer import LoopTimer
 from .prompt_future import PromptFuture
 
 
@@ -36,11 +37,7 @@ class StandingWatch:
         self._read = read
         self._registered = False
         self._waiter: PromptFuture | None = None
-        self._until_s = inf
-        self._timer: asyncio.TimerHandle | None = None
-        """Set for the time of a wait, or for that of one before: it looks then who waits."""
-        self._timer_s = inf
-        """When it is due."""
+        self._timer = LoopTimer(loop, self._time_up)
 
     def wait(self, until_s: float = inf) -> asyncio.Future[bool]:
         """What to await for news, or for `close`: False when it is later than `until_s`, by the
@@ -55,9 +52,7 @@ class StandingWatch:
             sniffio.current_async_library_cvar.reset(token)
             self._registered = True
         self._waiter = waiter = PromptFuture(loop=self._loop)
-        self._until_s = until_s
-        if until_s != inf:
-            self._set_timer(until_s)
+        self._timer.set(until_s)
         return waiter
 
     def close(self) -> None:
@@ -65,30 +60,14 @@ class StandingWatch:
         if self._loop.is_closed():
             return
         self._deregister()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.close()
         if self._waiter is not None and not self._waiter.done():
             # Not at once: whoever closes has more to do.
             self._waiter.set_result(True)
 
-    def _set_timer(self, until_s: float) -> None:
-        """Have `_time_up` called by then: most waits end long before, and one timer serves many."""
-        if self._timer is not None:
-            if self._timer_s <= until_s:
-                return
-            self._timer.cancel()
-        self._timer = self._loop.call_at(until_s, self._time_up, until_s)
-        # Not asked of the timer: uvloop's handle of one that is due at once does not know.
-        self._timer_s = until_s
-
-    def _time_up(self, until_s: float) -> None:
-        self._timer = None
-        if self._waiter is None or self._waiter.done() or self._until_s == inf:
-            return
-        if self._until_s <= until_s:
+    def _time_up(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
             self._waiter.resolve(False)
-        else:
-            self._set_timer(self._until_s)
 
     def _readable(self) -> None:
         waiter = self._waiter
@@ -96,6 +75,7 @@ class StandingWatch:
             # Nobody wants it now, and the loop must not spin.
             self._deregister()
         elif self._read():
+            self._timer.rest()
             waiter.resolve(True)
 
     def _deregister(self) -> None:
