@@ -54,6 +54,9 @@ def parser() -> ArgumentParser:
         if name in {"race", "link"}:
             size = 64 if name == "race" else 8
             command.add_argument("--mebibytes", type=int, default=size, help=f"default {size}")
+        if name == "race":
+            pinned = "keep clients and receiver on different processors (Linux)"
+            command.add_argument("--pinned", action="store_true", help=pinned)
         if name == "link":
             _add_conditions(command)
     return arguments
@@ -73,7 +76,7 @@ def _run(chosen: Namespace) -> list[Report]:
         return [micro(chosen.rounds)]
     peers, lanes = chosen.peers.split(","), [Lane(name) for name in chosen.lanes.split(",")]
     if chosen.command == "race":
-        return [race(peers, lanes, chosen.rounds, chosen.mebibytes)]
+        return [race(peers, lanes, chosen.rounds, chosen.mebibytes, pinned=chosen.pinned)]
     if chosen.command == "link":
         from .link import Conditions, link  # noqa: PLC0415 - only this one needs the tests' tools
 

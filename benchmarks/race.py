@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from .lanes import Lane
+from .lanes import Lane, Target
 from .machine import machine
 from .measuring import Sample, Series, check, installed, interleave, job_for, sample_file
 from .peers import Peer
-from .receiver_process import Receiver, receiver
+from .processors import Command, Placement, apart
+from .receiver_process import receiver
 from .report import Column, Report
 from .statistics_of import cpu_seconds_per_gigabyte, megabytes_per_second, memory_mib
 
 
-def race(peers: list[str], lanes: list[Lane], rounds: int, mebibytes: int) -> Report:
-    """Upload a file with every peer, in turn, after a checked upload each."""
+def race(
+    peers: list[str], lanes: list[Lane], rounds: int, mebibytes: int, *, pinned: bool = False
+) -> Report:
+    """Upload a file with every peer, in turn, after a checked upload each.
+
+    Args:
+        peers: their names.
+        lanes: where they race.
+        rounds: how often each uploads.
+        mebibytes: size of the file.
+        pinned: whether clients and receiver are kept on different processors.
+
+    Raises:
+        SystemExit: there is no such peer, or there are no two processors.
+    """
     ready, absent = installed(peers)
     byte_count = mebibytes * 2**20
-    with receiver() as running, sample_file(byte_count) as sample:
+    placement = apart() if pinned else Placement()
+    with receiver(prefix=placement.receiver) as running, sample_file(byte_count) as sample:
         report = Report(
             command="race",
-            settings={"what": f"a file of {mebibytes} MiB, connection kept", "rounds": rounds},
+            settings={
+                "what": f"a file of {mebibytes} MiB, connection kept{placement.text}",
+                "rounds": rounds,
+            },
             machine=machine(running),
             absent=absent,
             columns=[
@@ -28,20 +46,21 @@ def race(peers: list[str], lanes: list[Lane], rounds: int, mebibytes: int) -> Re
             ],
         )
         for lane in lanes:
-            report.add(_lane([p for p in ready if lane in p.lanes], lane, running, sample, rounds))
+            able = [peer for peer in ready if lane in peer.lanes]
+            report.add(_lane(able, running.target(lane), sample, rounds, placement.client))
     return report
 
 
 def _lane(
-    peers: list[Peer], lane: Lane, running: Receiver, sample: Sample, rounds: int
+    peers: list[Peer], target: Target, sample: Sample, rounds: int, prefix: Command
 ) -> list[Series]:
-    target = running.target(lane)
-    series = [Series(peer.name, lane) for peer in peers]
+    series = [Series(peer.name, target.lane) for peer in peers]
     file = str(sample.path)
     for each, peer in zip(series, peers, strict=True):
         try:
             check(job_for(peer, target, "verify", file=file), sample.digest, sample.byte_count)
         except RuntimeError as exc:
             each.failure = str(exc)
-    interleave(series, [job_for(peer, target, "bulk", file=file) for peer in peers], rounds)
+    jobs = [job_for(peer, target, "bulk", file=file) for peer in peers]
+    interleave(series, jobs, rounds, prefix)
     return series
