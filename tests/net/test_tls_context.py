@@ -70,6 +70,12 @@ async def shake(
 # --- options --------------------------------------------------------------------------------------
 
 
+async def test_authorities_that_nobody_asks_are_not_loaded() -> None:
+    context = (await tls_setup(TlsOptions(verify=False), ("h2",))).context
+    assert context.cert_store_stats()["x509_ca"] == 0
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_NONE, False)
+
+
 async def test_a_context_is_built_once_and_again_when_its_files_change(
     certificates: Certificates, tmp_path: Path
 ) -> None:

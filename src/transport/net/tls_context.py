@@ -181,6 +181,9 @@ def _build(options: TlsOptions, alpn: tuple[str, ...]) -> TlsSetup:
 
 
 def _trusting(verify: bool | str | ssl.SSLContext) -> ssl.SSLContext:
+    if verify is False:
+        # The system's authorities take some 30 ms to load, and nobody would ask them.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if not isinstance(verify, str):
         return ssl.create_default_context()
     is_folder = os.path.isdir(verify)  # noqa: PTH112 - a str, as OpenSSL wants it
