@@ -162,7 +162,7 @@ class MultiplexedConnection(Connection):
                 stream.fail(event.error)
             case _:
                 pass  # StreamWritable: waking up is all there is to it
-        stream.wake()
+        stream.wake_if_needed()
 
     def flushed(
         self,

@@ -113,6 +113,15 @@ class RequestStream:
         if self.bell is not None:
             self.bell.ring()
 
+    def wake_if_needed(self) -> None:
+        """The same, unless the request has left, and only the response's end is waited for.
+
+        With a limit to the peer's silence, each piece counts, for that begins anew.
+        """
+        over = self.ended or self.error is not None
+        if over or not self.end_flushed or self.exchange.timeouts.read_idle_s is not None:
+            self.wake()
+
     async def wait_sending_over(self) -> None:
         """Wait for `sending_over`, which `wake` sees, without being woken for anything else."""
         if not self.sending_over:
