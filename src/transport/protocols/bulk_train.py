@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from cryptography.hazmat.primitives.ciphers import CipherContext
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,6 +26,7 @@ _SENDS = 3
 #: udp(7): what one of them may hold; 65 000 leaves room for the headers.
 _PACKETS_PER_SEND = 64
 _BYTES_PER_SEND = 65_000
+_MOST_PACKETS = _SENDS * _PACKETS_PER_SEND
 
 _TAG_BYTES = 16
 _NONCE_BYTES = 12
@@ -282,11 +283,17 @@ def _ramp(first: int, step: int, count: int, size: int) -> int:
     return first * ones + step * places
 
 
-@lru_cache(maxsize=512)
 def _combs(count: int, size: int) -> tuple[int, int]:
     """So many ones, and the numbers from zero, each in so many bytes."""
+    ones, places = _longest_combs(size)
+    rest = 8 * size * (_MOST_PACKETS - count)
+    return ones >> rest, places >> rest
+
+
+@cache
+def _longest_combs(size: int) -> tuple[int, int]:
     ones = places = 0
-    for index in range(count):
+    for index in range(_MOST_PACKETS):
         ones, places = ones << 8 * size | 1, places << 8 * size | index
     return ones, places
 
