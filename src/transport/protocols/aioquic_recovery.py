@@ -8,6 +8,7 @@ Part of `aioquic_private`, under the same canary test, and imported by its parts
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol, cast
 
 from aioquic.quic.connection import QuicConnection
@@ -80,6 +81,9 @@ class WatchedRecovery(QuicPacketRecovery):
 
     def _detect_loss(self, *, now: float, space: QuicPacketSpace) -> None:
         if space.is_application_data:
+            if next(iter(space.sent_packets), inf) > space.largest_acked_packet:
+                space.loss_time = None
+                return  # nothing was overtaken
             separate(space, space.largest_acked_packet)
         super()._detect_loss(now=now, space=space)
 
