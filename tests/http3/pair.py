@@ -268,6 +268,7 @@ class Pair:
             for data in train.datagrams():
                 self.datagram_sizes.append(len(data))
                 self.link.send(data, self.client, train.address, self.now_s)
+        self.machine.end_turn(self.now_s)
         if self.server.started:
             for data, address in self.server.quic.datagrams_to_send(self.now_s):
                 self.link.send(data, SERVER, address, self.now_s)

@@ -13,24 +13,12 @@ from hypothesis import strategies as st
 
 from tests.http3.bulk import begin
 from tests.http3.conftest import MakePair
+from tests.http3.frames import MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS, PING, ack, frame, packet
 from tests.http3.pair import SERVER, Pair
 from trilane.transport.protocols.aioquic_acks import PlainPackets
 from trilane.transport.protocols.aioquic_trains import separate
-from trilane.transport.protocols.http3_frames import encode_varint
 
-ACK, PING, MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS = 0x02, 0x01, 0x10, 0x11, 0x12
 REQUEST, UNKNOWN_REQUEST, CONTROL = 0, 400, 2
-
-
-def frame(*numbers: int) -> bytes:
-    return b"".join(map(encode_varint, numbers))
-
-
-def ack(largest: int, length: int, *more: int) -> bytes:
-    """An ACK frame of the packets up to `largest`; `more` are gaps and lengths in turns."""
-    return frame(ACK, largest, 25, len(more) // 2, length, *more)
-
-
 NEWEST = 40
 """Packets up to this one were sent."""
 
@@ -85,13 +73,6 @@ def with_a_train_on_its_way(make_pair: MakePair) -> Pair:
     pair.run(lambda: pair.machine.quic._packet_number > NEWEST)
     assert pair.trains
     return pair
-
-
-def packet(pair: Pair, payload: bytes, *, number: int = 1000, first_byte: int = 0x43) -> bytes:
-    """What the server could have sent."""
-    quic = pair.server.quic
-    header = bytes((first_byte,)) + quic._peer_cid.cid + number.to_bytes(4, "big")
-    return quic._cryptos[Epoch.ONE_RTT].encrypt_packet(header, payload, number)
 
 
 def take(pair: Pair, datagram: bytes, now_s: float) -> bool:

@@ -19,8 +19,9 @@ from ..protocols.events import (
     HandshakeConfirmed,
     StreamLimitChanged,
 )
-from ..protocols.http3 import Http3Machine, Sent
+from ..protocols.http3 import Http3Machine
 from ..protocols.http3_close import CloseKind
+from ..protocols.http3_progress import Sent
 from .connection import ConnectionState
 from .exchange import Exchange, RawResponse, out_of_time
 from .http3_body import BulkBody, is_bulk

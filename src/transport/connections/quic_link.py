@@ -24,8 +24,9 @@ from ..net.loop_clock import loop_clock
 from ..net.reasons import reason_of
 from ..profile.moments import Ns
 from ..protocols.events import BodyAcked, Event
-from ..protocols.http3 import Http3Machine, Sent
+from ..protocols.http3 import Http3Machine
 from ..protocols.http3_close import CloseCause, CloseKind
+from ..protocols.http3_progress import Sent
 from ..protocols.machine import Address
 from .path_watch import PathWatch
 
@@ -112,7 +113,9 @@ class QuicLink:
             self.kick()
             return
         self._stale = False
-        ready = self.machine.transmit(now_s())
+        now = now_s()
+        ready = self.machine.transmit(now)
+        self.machine.end_turn(now)
         sent = self.machine.take_sent()
         if ready:
             try:
@@ -146,12 +149,15 @@ class QuicLink:
             await self._flush_datagrams()
             if self.machine.has_trains:
                 more = await self._flush_trains()
+            self.machine.end_turn(now_s())
         except ConnectionLost as error:
             self.machine.give_up(CloseCause(CloseKind.UNREACHABLE, str(error)))
         self._heed_path()
         return more
 
     async def _flush_datagrams(self) -> None:
+        if not self.machine.has_news:
+            return
         ready = self.machine.transmit(now_s())
         sent = self.machine.take_sent()
         if ready:

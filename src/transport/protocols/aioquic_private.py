@@ -424,6 +424,21 @@ def paced_until_s(quic: QuicConnection) -> float | None:
     return quic._pacing_at
 
 
+def may_be_held_back(quic: QuicConnection) -> bool:
+    """Whether `datagrams_to_send`, just called, may have left something for a later call.
+
+    For want of room in the congestion window, for the pacer, or for the peer's limits.
+    """
+    if quic._pacing_at is not None or is_window_full(quic):
+        return True
+    return any(map(_has_something_to_send, quic._streams_queue))
+
+
+def lost_packets(quic: QuicConnection) -> int:
+    """Packets that loss detection has found lost so far."""
+    return _counts(quic).lost_packets
+
+
 def _counts(quic: QuicConnection) -> _Counting:
     controller = quic._loss._cc
     if not isinstance(controller, _Counting):

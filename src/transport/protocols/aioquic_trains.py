@@ -292,9 +292,9 @@ def train_room(quic: QuicConnection, now_s: float) -> int:
     numbers = space.largest_acked_packet + _MOST_IN_FLIGHT - quic._packet_number
     if window <= 0 or numbers <= 0:
         return 0
-    paced = cast("Pacer", loss._pacer).room(now_s)
-    if paced <= 0:
-        quic._pacing_at = loss._pacer.next_send_time(now_s)
+    pacer = cast("Pacer", loss._pacer)
+    paced = pacer.room(now_s)
+    quic._pacing_at = pacer.next_send_time(now_s) if paced <= 0 else None
     distinct = TRUNCATED_NUMBERS - quic._packet_number % TRUNCATED_NUMBERS
     return min(window, numbers, paced, distinct, most_packets(size))
 

@@ -43,9 +43,14 @@ class BulkSender:
         """Whether no stream is its business."""
         return not self._streams
 
+    @property
+    def may_send(self) -> bool:
+        """Whether it has bodies, and may send them now."""
+        return bool(self._streams) and trains.may_send_trains(self._quic)
+
     def hide(self) -> list[trains.BulkStream]:
         """Keep aioquic from sending what trains can carry, until it is given to `show`."""
-        if not self._streams or not trains.may_send_trains(self._quic):
+        if not self.may_send:
             return []
         return [stream for stream in self._streams.values() if stream.hide()]
 
@@ -57,7 +62,7 @@ class BulkSender:
 
     def next_train(self, now_s: float) -> Train | None:
         """Build the next train that congestion control, pacing and flow control allow."""
-        if not self._streams or not trains.may_send_trains(self._quic):
+        if not self.may_send:
             return None
         room = trains.train_room(self._quic, now_s)
         if room <= 0:

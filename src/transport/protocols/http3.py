@@ -13,7 +13,6 @@ stream carries the body's bytes and nothing else (RFC 9114 §7.2.1 allows any le
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 
 from aioquic.quic import events as quic_events
@@ -26,7 +25,6 @@ from ..facts import TlsFacts
 from ..message import RequestHead
 from . import aioquic_paths as paths
 from . import aioquic_private as private
-from . import aioquic_trains as trains
 from .aioquic_acks import LITTLE_BYTES, PlainPackets
 from .aioquic_recovery import AcksTogether
 from .aioquic_tls import CertificateCheck, CheckedConnection
@@ -40,7 +38,7 @@ from .events import (
     HandshakeConfirmed,
     StreamLimitChanged,
 )
-from .http3_buffer import range_room_for, report_progress, room_for
+from .http3_buffer import range_room_for, room_for
 from .http3_close import FORGOTTEN, CloseCause, CloseKind, explain
 from .http3_frames import (
     H3_NO_ERROR,
@@ -48,6 +46,8 @@ from .http3_frames import (
     data_frame_header,
 )
 from .http3_limits import note_limit
+from .http3_probe import path_probe
+from .http3_progress import Sent, newly_sent, report_progress
 from .http3_receiver import Http3Receiver
 from .http3_stream import RequestStream
 from .library_guard import LibraryGuard
@@ -60,24 +60,7 @@ from .stream_content import RangeSource, SourceRange
 BLACK_HOLE_PTOS = 3
 #: Packets sent with one key before it is updated; RFC 9001 §6.6 allows 2**23 with AES-GCM.
 KEY_UPDATE_PACKETS = 2**22
-#: What makes it worth finding out what datagrams the path takes: a body of this length on its way,
-#: or as much sent already, in requests that are likely to be followed by more.
-WORTH_PROBING_BYTES = 64 * 1024
-
 _ALWAYS_DUE_S = float("-inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """How far a request's bytes were put into datagrams."""
-
-    stream_id: int
-    body_bytes: int
-    """Body bytes in all."""
-    end: bool
-    """The end of the request was among them."""
-    in_trains: bool = False
-    """Trains of the bulk sender carried bytes of it, at any time."""
 
 
 class Http3Machine:
@@ -136,8 +119,11 @@ class Http3Machine:
         self._key_since_packet = 0
         self._bulk = BulkSender(self.quic)
         self._limits = LimitClock()
-        self.has_news = False
-        """More than acknowledgements and limits was received since the last `transmit`."""
+        self._disturbed = True
+        """More has happened since the last `transmit` than what trains make happen."""
+        self._held_back = False
+        """The last `transmit` may have left something for want of room."""
+        self._lost_packets = 0
         self._leaving_packet = 0
         """The first packet of the last `transmit` that has not left, as far as was told."""
 
@@ -187,6 +173,7 @@ class Http3Machine:
         """
         if self._receiver is None or self.available_streams <= 0:
             raise RuntimeError("no request may begin now")
+        self._disturbed = True
         stream_id = self.quic.get_next_available_stream_id()
         self._receiver.send_head(stream_id, head, end=end)
         sender = private.send_half(self.quic, stream_id)
@@ -212,6 +199,7 @@ class Http3Machine:
         stream = self._streams[stream_id]
         if not self._can_send(stream):
             return
+        self._disturbed = True
         stream.end_queued = end
         self._announce(stream, len(data), end=end)
         self.quic.send_stream_data(stream_id, bytes(data), end)
@@ -241,6 +229,7 @@ class Http3Machine:
         stream = self._streams.get(stream_id)
         if stream is None or self._receiver is None or self.close_cause is not None:
             return
+        self._disturbed = True
         code = H3_NO_ERROR if response_complete else H3_REQUEST_CANCELLED
         self._receiver.abandon(stream_id, code)
 
@@ -296,30 +285,43 @@ class Http3Machine:
                     plain = plain or PlainPackets(self.quic, now_s)
                     if plain.take(data, address):
                         continue
-                plain, self.has_news = None, True
+                plain, self._disturbed = None, True
                 if private.is_stateless_reset(self.quic, data):
                     self.give_up(FORGOTTEN)
                     break
                 self.quic.receive_datagram(data, address, now_s)
+        if private.lost_packets(self.quic) != self._lost_packets:
+            self._lost_packets, self._disturbed = private.lost_packets(self.quic), True
         return self._collect(now_s)
 
     def transmit(self, now_s: float) -> list[Datagram]:
         """Take the datagrams that congestion control and pacing allow now."""
-        self.has_news = False
-        if self._receiver is None or self._broken:
+        if self._receiver is None or self._broken or not self.has_news:
             return []
+        self._disturbed = False
         ready: list[tuple[bytes, Address]] = []
         with self._guarded():
-            self._update_keys()
             self._leaving_packet = private.next_packet_number(self.quic)
             hidden = self._bulk.hide()
             try:
                 ready = private.datagrams_to_send(self.quic, now_s)
+                trains_only = self._bulk.may_send and not private.may_be_held_back(self.quic)
+                self._held_back = not trains_only
             finally:
                 self._bulk.show(hidden)
-            ready += self._probe_path(now_s)
-            note_limit(self._limits, self.quic, self._streams.values(), now_s)
+            if self._path_bounded:
+                ready += path_probe(self.quic, self._path, self._streams.values(), now_s)
         return [Datagram(data, address) for data, address in ready]
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `transmit` is worth a call.
+
+        Not so while there is nothing to send but trains, and nothing is received but what they make
+        the peer send: of a long upload, that is nearly always.
+        """
+        calm = self.has_trains and not (self._disturbed or self._held_back)
+        return not calm or self._path.searching
 
     @property
     def has_trains(self) -> bool:
@@ -333,13 +335,18 @@ class Http3Machine:
         """
         if self._receiver is None or self._broken or self._bulk.idle:
             return None
-        train: Train | None = None
         with self._guarded():
-            train = self._bulk.next_train(now_s)
-            if train is None:
-                self._sweep()
-                note_limit(self._limits, self.quic, self._streams.values(), now_s)
-        return train
+            return self._bulk.next_train(now_s)
+        return None
+
+    def end_turn(self, now_s: float) -> None:
+        """All that could be sent was taken from `transmit` and `next_train`."""
+        if self._receiver is None or self._broken:
+            return
+        with self._guarded():
+            self._update_keys()
+            self._sweep()
+            note_limit(self._limits, self.quic, self._streams.values(), now_s)
 
     def departed(self, datagram_count: int, at_s: float) -> None:
         """Say when the operating system got the next datagrams of the last `transmit`.
@@ -353,16 +360,7 @@ class Http3Machine:
 
     def take_sent(self) -> list[Sent]:
         """Requests of which `transmit` has sent more since the last call."""
-        progress: list[Sent] = []
-        for stream in self._streams.values():
-            offset = stream.sender.sent_offset
-            end = stream.end_queued and stream.sender.end_sent
-            if offset > stream.reported_offset or (end and not stream.end_reported):
-                stream.reported_offset, stream.end_reported = offset, end
-                in_trains = stream.bulk is not None and stream.bulk.carried_bytes > 0
-                body_bytes = stream.body.within(offset)
-                progress.append(Sent(stream.stream_id, body_bytes, end, in_trains))
-        return progress
+        return newly_sent(self._streams.values())
 
     def next_timer_s(self) -> float | None:
         """When `handle_timer` wants to be called; None for never."""
@@ -375,6 +373,7 @@ class Http3Machine:
     def handle_timer(self, now_s: float) -> list[Event]:
         """Let time pass."""
         due = self.next_timer_s()
+        self._disturbed = True
         if due is not None and now_s >= due and self.close_cause is None:
             if not self._pending and private.only_sending_is_due(self.quic, now_s):
                 return []
@@ -387,6 +386,7 @@ class Http3Machine:
 
     def close(self) -> None:
         """Begin an orderly end; one more `transmit` has the CONNECTION_CLOSE."""
+        self._disturbed = True
         if self.close_cause is None and self._receiver is not None:
             self.quic.close(error_code=H3_NO_ERROR)
         self.close_cause = self.close_cause or CloseCause(
@@ -427,6 +427,7 @@ class Http3Machine:
     def path_changed(self, now_s: float) -> None:
         """Suppose nothing about the way to the server any more; addresses are the same."""
         with self._guarded():
+            self._disturbed = True
             private.forget_path(self.quic, now_s)
             self._path.restart()
             # To hear soon whether there is an answer, and be followed: not every packet is (§9.2).
@@ -445,6 +446,7 @@ class Http3Machine:
     def keep_alive(self) -> None:
         """Send a PING, so that neither side's idle timeout ends a waiting request."""
         if self.close_cause is None:
+            self._disturbed = True
             self.quic.send_ping(0)
 
     @property
@@ -497,6 +499,7 @@ class Http3Machine:
     def _sweep(self) -> None:
         """Let the bulk sender forget what is over, and give up what it cannot read."""
         for stream_id, error in self._bulk.sweep():
+            self._disturbed = True
             self._pending.append(BodyUnreadable(stream_id, error))
             if self._receiver is not None:
                 self._receiver.abandon(stream_id, H3_REQUEST_CANCELLED)
@@ -551,20 +554,6 @@ class Http3Machine:
         """Build datagrams of the size that is known to arrive."""
         if self._path.size_bytes != private.datagram_bytes(self.quic):
             private.set_datagram_bytes(self.quic, self._path.size_bytes)
-
-    def _probe_path(self, now_s: float) -> list[tuple[bytes, Address]]:
-        """A probe for larger datagrams, when there is one to send and enough to win by it."""
-        if not (self._path_bounded and trains.may_probe(self.quic)):
-            return []
-        if private.sent_bytes(self.quic) < WORTH_PROBING_BYTES:
-            lengths = (stream.body_length for stream in self._streams.values())
-            if not any(length is None or length >= WORTH_PROBING_BYTES for length in lengths):
-                return []
-        size = self._path.next_probe(now_s)
-        if size is None:
-            return []
-        datagram = trains.probe_datagram(self.quic, self._path, size, now_s)
-        return [(datagram, trains.destination(self.quic)[0])]
 
     def _translate(self, event: quic_events.QuicEvent, now_s: float) -> list[Event]:
         if isinstance(event, quic_events.HandshakeCompleted):

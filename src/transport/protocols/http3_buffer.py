@@ -1,11 +1,10 @@
-"""How much of a body may wait in a stream, and the news that make room for more.
+"""How much of a body may wait in a stream.
 
 aioquic keeps every byte until it is acknowledged, without a limit of its own.
 """
 
 from __future__ import annotations
 
-from .events import BodyAcked, Event, StreamWritable
 from .http3_stream import RequestStream
 
 #: What one request may keep buffered until it is acknowledged: enough for 160 Mbit/s at 50 ms.
@@ -33,15 +32,3 @@ def room_for(stream: RequestStream, requests: int) -> int:
 def range_room_for(stream: RequestStream) -> int:
     """Bytes of a file that may be queued now."""
     return 0 if stream.bulk is None else READ_AHEAD_BYTES - stream.bulk.unsent_bytes
-
-
-def report_progress(stream: RequestStream, room: int, events: list[Event]) -> None:
-    """Report what was newly acknowledged, and room that a full buffer has again."""
-    sender = stream.sender
-    offset, finished = sender.acked_offset, sender.end_acked
-    if offset > stream.acked_offset or finished is not stream.end_acked:
-        stream.acked_offset, stream.end_acked = offset, finished
-        events.append(BodyAcked(stream.stream_id, offset, finished))
-    if stream.starved and room >= REFILL_BYTES:
-        stream.starved = False
-        events.append(StreamWritable(stream.stream_id))

@@ -53,6 +53,11 @@ class PathMtu:
         self._most_bytes = max(BASE_BYTES, min(self._most_bytes, peer_bytes))
         self._limit_bytes = min(self._limit_bytes, self._most_bytes)
 
+    @property
+    def searching(self) -> bool:
+        """Whether there is a size to probe now."""
+        return self._probing_bytes is None and self._candidate() is not None
+
     def next_probe(self, now_s: float) -> int | None:
         """The size to probe now, which the caller does; None when there is nothing to probe."""
         if self._probing_bytes is not None:
