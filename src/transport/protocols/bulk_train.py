@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 from cryptography.hazmat.primitives.ciphers import CipherContext
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .http3_frames import encode_varint
 from .machine import Address
+from .side_by_side import evenly_spaced, repeated
 
 #: Segmented sends that make a train. What it costs beside its packets is shared by twice as many
 #: with two of them; more would keep acknowledgements waiting.
@@ -26,7 +26,6 @@ _SENDS = 3
 #: udp(7): what one of them may hold; 65 000 leaves room for the headers.
 _PACKETS_PER_SEND = 64
 _BYTES_PER_SEND = 65_000
-_MOST_PACKETS = _SENDS * _PACKETS_PER_SEND
 
 _TAG_BYTES = 16
 _NONCE_BYTES = 12
@@ -164,7 +163,7 @@ class _Places:
         size = self._offset_bytes
         # Both parts of an offset have their own bits, so their sum is their union.
         first = _OFFSET_TAGS[size] + plan.start
-        offsets = _ramp(first, plan.share, count, size).to_bytes(count * size, "big")
+        offsets = evenly_spaced(first, plan.share, count, size).to_bytes(count * size, "big")
         for index in range(size):
             plain[len(stream) + index : end : step] = offsets[index::size]
 
@@ -177,9 +176,8 @@ class _Places:
             masks: of all of them.
         """
         packets, size = self.packets, self._size
-        ones, _ = _combs(count, _SAMPLE_BYTES)
-        plain = _ramp(first_bytes, 1, count, _SAMPLE_BYTES)
-        mask = int.from_bytes(masks, "big") >> _MASK_SHIFT & _MASKED * ones
+        plain = evenly_spaced(first_bytes, 1, count, _SAMPLE_BYTES)
+        mask = int.from_bytes(masks, "big") >> _MASK_SHIFT & repeated(_MASKED, count, _SAMPLE_BYTES)
         headers = (plain ^ mask).to_bytes(count * _SAMPLE_BYTES, "big")
         end = (count - 1) * size + self.header_bytes
         at = _SAMPLE_BYTES - 1 - _PACKET_NUMBER_BYTES
@@ -232,11 +230,12 @@ class TrainBuilder:
         prefix = int.from_bytes(bytes((first_byte,)) + cid, "big")
         header = prefix << 8 * _PACKET_NUMBER_BYTES | truncated
         size = count * places.header_bytes
-        headers = _ramp(header, 1, count, places.header_bytes).to_bytes(size, "big")
+        headers = evenly_spaced(header, 1, count, places.header_bytes).to_bytes(size, "big")
         places.headers_side_by_side[:size] = headers
         size = count * _NONCE_BYTES
-        ones, _ = _combs(count, _NONCE_BYTES)
-        nonces = keys.iv * ones ^ _ramp(first_packet, 1, count, _NONCE_BYTES)
+        nonces = repeated(keys.iv, count, _NONCE_BYTES) ^ evenly_spaced(
+            first_packet, 1, count, _NONCE_BYTES
+        )
         places.nonces_side_by_side[:size] = nonces.to_bytes(size, "big")
         _encrypt(places, keys.aead, count, places.frame_bytes + last, fin=plan.fin)
         masks = keys.protection.update(b"".join(places.samples[:count]))
@@ -275,27 +274,6 @@ def _side_by_side(size: int, count: int) -> tuple[memoryview, list[memoryview]]:
     """Room for equal pieces, as a whole and piece by piece."""
     whole = memoryview(bytearray(size * count))
     return whole, [whole[at : at + size] for at in range(0, size * count, size)]
-
-
-def _ramp(first: int, step: int, count: int, size: int) -> int:
-    """Evenly spaced numbers side by side, the first one highest, each in so many bytes."""
-    ones, places = _combs(count, size)
-    return first * ones + step * places
-
-
-def _combs(count: int, size: int) -> tuple[int, int]:
-    """So many ones, and the numbers from zero, each in so many bytes."""
-    ones, places = _longest_combs(size)
-    rest = 8 * size * (_MOST_PACKETS - count)
-    return ones >> rest, places >> rest
-
-
-@cache
-def _longest_combs(size: int) -> tuple[int, int]:
-    ones = places = 0
-    for index in range(_MOST_PACKETS):
-        ones, places = ones << 8 * size | 1, places << 8 * size | index
-    return ones, places
 
 
 def most_packets(datagram_bytes: int) -> int:

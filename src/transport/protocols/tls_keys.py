@@ -11,16 +11,17 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, HashAlgorithm
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from ..buffers import Buffer
+from .side_by_side import evenly_spaced, repeated
 
 TAG_BYTES = 16
-_NONCE_BYTES = 12
+NONCE_BYTES = 12
 
 
 class Aead(Protocol):
     """What `cryptography` offers for each of the ciphers."""
 
     def encrypt_into(
-        self, nonce: bytes, data: Buffer, associated_data: bytes | None, buf: memoryview
+        self, nonce: Buffer, data: Buffer, associated_data: bytes | None, buf: memoryview
     ) -> int:
         """Write ciphertext and tag."""
         ...
@@ -62,19 +63,18 @@ class TrafficKeys:
             raise ValueError("a traffic secret is as long as its suite's hash")
         self._suite = suite
         self._secret = secret
-        self._iv = int.from_bytes(expand_label(suite.hash, secret, b"iv", _NONCE_BYTES), "big")
+        self._iv = int.from_bytes(expand_label(suite.hash, secret, b"iv", NONCE_BYTES), "big")
         self.aead = suite.aead(expand_label(suite.hash, secret, b"key", suite.key_bytes))
 
     def nonce(self, number: int) -> bytes:
         """The nonce of a record (RFC 8446 §5.3)."""
-        return (self._iv ^ number).to_bytes(_NONCE_BYTES, "big")
+        return (self._iv ^ number).to_bytes(NONCE_BYTES, "big")
 
-    def nonces(self, first: int, count: int) -> list[bytes]:
-        """Those of a run of records; a call for each would cost as much as a tenth of AES-GCM."""
-        iv = self._iv
-        return [
-            (iv ^ number).to_bytes(_NONCE_BYTES, "big") for number in range(first, first + count)
-        ]
+    def nonces(self, first: int, count: int) -> bytes:
+        """Those of a run of records, side by side; one by one they cost a tenth of AES-GCM."""
+        numbers = evenly_spaced(first, 1, count, NONCE_BYTES)
+        nonces = repeated(self._iv, count, NONCE_BYTES) ^ numbers
+        return nonces.to_bytes(count * NONCE_BYTES, "big")
 
     def updated(self) -> TrafficKeys:
         """The keys after a KeyUpdate (RFC 8446 §7.2)."""

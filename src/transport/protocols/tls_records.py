@@ -8,14 +8,16 @@ to new keys and the number 0 in one step.
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import repeat
 
 from cryptography.exceptions import InvalidTag
 
 from ..buffers import Buffer
-from .tls_keys import TAG_BYTES, TrafficKeys
+from .tls_keys import NONCE_BYTES, TAG_BYTES, TrafficKeys
 
 HEADER_BYTES = 5
 #: RFC 8446 §5.1.
@@ -65,7 +67,17 @@ class RecordRoom:
     The plaintext lies in pieces, for each record's content type follows its content (§5.2).
     """
 
-    __slots__ = ("_contents", "byte_count", "headers", "plain", "sealed", "wire")
+    __slots__ = (
+        "_contents",
+        "_nonces",
+        "_short_header",
+        "byte_count",
+        "headers",
+        "nonces",
+        "plain",
+        "sealed",
+        "wire",
+    )
 
     def __init__(self, records: int) -> None:
         self.byte_count = records * MAX_CONTENT_BYTES
@@ -79,9 +91,16 @@ class RecordRoom:
         for piece in self.plain:
             piece[MAX_CONTENT_BYTES] = ContentType.APPLICATION_DATA
         self.headers = [self.wire[at : at + HEADER_BYTES] for at in range(0, len(self.wire), outer)]
+        for header in self.headers:
+            header[:] = _FULL_HEADER
+        self._short_header: memoryview | None = None
+        """The one that is not a full record's."""
         self.sealed = [
             self.wire[at + HEADER_BYTES : at + outer] for at in range(0, len(self.wire), outer)
         ]
+        self._nonces = nonces = memoryview(bytearray(records * NONCE_BYTES))
+        self.nonces = [nonces[at : at + NONCE_BYTES] for at in range(0, len(nonces), NONCE_BYTES)]
+        """The full records' of a run."""
 
     def places(self, start: int, stop: int) -> list[memoryview]:
         """Where the plaintext's bytes from `start` to `stop` are to be written."""
@@ -98,6 +117,21 @@ class RecordRoom:
         for place in self.places(start, start + len(data)):
             place[:] = data[done : done + len(place)]
             done += len(place)
+
+    def put_nonces(self, nonces: bytes) -> None:
+        """Write those of a run of full records."""
+        self._nonces[: len(nonces)] = nonces
+
+    def put_header(self, index: int, header: bytes) -> None:
+        """Write the header of a record that is not full, for one run."""
+        self._short_header = self.headers[index]
+        self._short_header[:] = header
+
+    def restore_header(self) -> None:
+        """Make all headers those of full records again."""
+        if self._short_header is not None:
+            self._short_header[:] = _FULL_HEADER
+            self._short_header = None
 
 
 class RecordSealer:
@@ -123,7 +157,7 @@ class RecordSealer:
         """
         record = memoryview(bytearray(len(content) + OVERHEAD_BYTES))
         inner = content + bytes([kind])
-        self._seal(self._take_numbers(1), inner, record[:HEADER_BYTES], record[HEADER_BYTES:])
+        record[:HEADER_BYTES] = self._seal(self._take_numbers(1), inner, record[HEADER_BYTES:])
         return bytes(record)
 
     def seal_room(self, room: RecordRoom, byte_count: int) -> memoryview:
@@ -133,18 +167,17 @@ class RecordSealer:
             KeysExhausted: they need other keys; the records are of no use.
         """
         full, rest = divmod(byte_count, MAX_CONTENT_BYTES)
-        encrypt_into = self._keys.aead.encrypt_into
-        nonces = self._keys.nonces(self._take_numbers(full + (rest > 0)), full)
-        for nonce, plain, header, sealed in zip(
-            nonces, room.plain, room.headers, room.sealed, strict=False
-        ):
-            header[:] = _FULL_HEADER
-            encrypt_into(nonce, plain, _FULL_HEADER, sealed)
+        number, encrypt_into = self._take_numbers(full + (rest > 0)), self._keys.aead.encrypt_into
+        room.restore_header()
+        room.put_nonces(self._keys.nonces(number, full))
+        runs = room.nonces[:full], room.plain, repeat(_FULL_HEADER), room.sealed
+        # An empty deque is how a loop is left to C.
+        deque(map(encrypt_into, *runs), maxlen=0)
         if not rest:
             return room.wire[: full * _FULL_BYTES]
         inner, sealed = room.plain[full][: rest + 1], room.sealed[full][: rest + 1 + TAG_BYTES]
         inner[rest] = ContentType.APPLICATION_DATA
-        self._seal(self._number - 1, inner, room.headers[full], sealed)
+        room.put_header(full, self._seal(number + full, inner, sealed))
         return room.wire[: full * _FULL_BYTES + rest + OVERHEAD_BYTES]
 
     def update(self) -> None:
@@ -159,10 +192,11 @@ class RecordSealer:
         self._number = first + count
         return first
 
-    def _seal(self, number: int, inner: Buffer, header: memoryview, sealed: memoryview) -> None:
-        associated = _HEADER.pack(ContentType.APPLICATION_DATA, _LEGACY_VERSION, len(sealed))
-        header[:] = associated
-        self._keys.aead.encrypt_into(self._keys.nonce(number), inner, associated, sealed)
+    def _seal(self, number: int, inner: Buffer, sealed: memoryview) -> bytes:
+        """Seal one record; its header."""
+        header = _HEADER.pack(ContentType.APPLICATION_DATA, _LEGACY_VERSION, len(sealed))
+        self._keys.aead.encrypt_into(self._keys.nonce(number), inner, header, sealed)
+        return header
 
 
 class RecordOpener:
