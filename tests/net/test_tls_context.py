@@ -26,7 +26,7 @@ from trilane.transport.facts import TlsFacts
 from trilane.transport.net.chain import chain_verifier
 from trilane.transport.net.memory import memory_pair
 from trilane.transport.net.tls import TlsStream
-from trilane.transport.net.tls_context import tls_setup
+from trilane.transport.net.tls_context import fresh_context, tls_setup
 
 
 async def shake(
@@ -123,6 +123,24 @@ async def test_the_key_log_is_written(certificates: Certificates, tmp_path: Path
     await shake(options, certificates.server.server_context())
     assert path.read_text().startswith("# kept\n")
     assert "CLIENT_TRAFFIC_SECRET_0 " in path.read_text()
+
+
+async def test_no_keys_are_logged_that_nobody_asked_for(
+    certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys.log"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(path))
+    for options in (TlsOptions(verify=str(certificates.ca)), TlsOptions(verify=False)):
+        await shake(options, certificates.server.server_context())
+    await tls_setup(TlsOptions(), ())
+    assert chain_verifier(TlsOptions()) is not None
+    assert not path.exists()
+
+
+def test_a_fresh_context_begins_as_the_default_one() -> None:
+    ours, theirs = fresh_context(), ssl.create_default_context()
+    for name in ("verify_flags", "verify_mode", "check_hostname", "options", "minimum_version"):
+        assert getattr(ours, name) == getattr(theirs, name), name
 
 
 async def test_an_encrypted_key_opens_with_its_password_and_never_asks(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 import warnings
 from dataclasses import dataclass
 
@@ -138,6 +139,17 @@ def choose_ciphers(context: ssl.SSLContext, ciphers: str | None) -> None:
         raise UsageError(f"no cipher suite can be selected by {ciphers!r}") from exc
 
 
+def fresh_context() -> ssl.SSLContext:
+    """What `ssl.create_default_context` begins with, which trusts nobody yet.
+
+    That one would write keys to `SSLKEYLOGFILE`, whether the environment is to be trusted or not.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    return context
+
+
 def _setup_of_user(options: TlsOptions, user: ssl.SSLContext, alpn: tuple[str, ...]) -> TlsSetup:
     if options.cert is not None or options.key is not None:
         raise UsageError("with an SSLContext, load the client certificate into the context itself")
@@ -181,18 +193,22 @@ def _build(options: TlsOptions, alpn: tuple[str, ...]) -> TlsSetup:
 
 
 def _trusting(verify: bool | str | ssl.SSLContext) -> ssl.SSLContext:
+    context = fresh_context()
     if verify is False:
         # The system's authorities take some 30 ms to load, and nobody would ask them.
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return context
     if not isinstance(verify, str):
-        return ssl.create_default_context()
+        context.load_default_certs()
+        return context
     is_folder = os.path.isdir(verify)  # noqa: PTH112 - a str, as OpenSSL wants it
     try:
         if is_folder:
-            return ssl.create_default_context(capath=verify)
-        return ssl.create_default_context(cafile=verify)
+            context.load_verify_locations(capath=verify)
+        else:
+            context.load_verify_locations(cafile=verify)
     except (OSError, ValueError) as exc:  # SSLError is an OSError
         raise UsageError(f"cannot load CA certificates from {verify!r}: {_reason(exc)}") from exc
+    return context
 
 
 def _load_certificate(context: ssl.SSLContext, options: TlsOptions) -> None:
