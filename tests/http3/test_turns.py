@@ -11,7 +11,7 @@ from tests.http3.conftest import MakePair
 from tests.http3.frames import ack, packet
 from tests.http3.pair import SERVER, Pair, Upload, upload_head
 from trilane.transport.net.memory_datagram import LinkConditions
-from trilane.transport.protocols.aioquic_private import next_packet_number
+from trilane.transport.protocols.aioquic_private import next_packet_number, paced_until_s
 
 CONTENT = bytes(3_000_000)
 DELAY_S = 0.02
@@ -131,3 +131,22 @@ def test_what_waits_for_room_is_sent_with_the_next_acknowledgement(make_pair: Ma
     began_s = pair.now_s
     pair.run(lambda: arrived(pair, small))
     assert pair.now_s - began_s < 8 * DELAY_S
+
+
+def test_what_waits_for_the_pacer_is_due_though_trains_have_nothing_to_send(
+    make_pair: MakePair,
+) -> None:
+    pair = calm(make_pair)
+    pair.each_step = lambda: None
+    pair.run(lambda: pair.machine.recovery().bytes_in_flight == 0)
+    small = Upload(pair, bytes(200_000))
+    small.feed()
+    pair.machine.transmit(pair.now_s)
+    due_s = paced_until_s(pair.machine.quic)
+    assert due_s is not None, "the pacer holds back the rest"
+
+    assert pair.machine.next_train(due_s) is None
+
+    timer_s = pair.machine.next_timer_s()
+    assert timer_s is not None
+    assert timer_s <= due_s

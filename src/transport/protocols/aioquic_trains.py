@@ -283,8 +283,11 @@ def destination(quic: QuicConnection) -> tuple[Address, bytes]:
     return quic._network_paths[0].addr, quic._peer_cid.cid
 
 
-def train_room(quic: QuicConnection, now_s: float) -> int:
-    """Packets that may be sent now; when the pacer holds them back, aioquic's timer knows."""
+def train_room(quic: QuicConnection, now_s: float, *, others_wait: bool) -> int:
+    """Packets that may be sent now; when the pacer holds them back, aioquic's timer knows.
+
+    With `others_wait`, packets of aioquic's own may wait for that timer, which then stays.
+    """
     size = quic._max_datagram_size
     loss = quic._loss
     space = quic._spaces[Epoch.ONE_RTT]
@@ -294,7 +297,10 @@ def train_room(quic: QuicConnection, now_s: float) -> int:
         return 0
     pacer = cast("Pacer", loss._pacer)
     paced = pacer.room(now_s)
-    quic._pacing_at = pacer.next_send_time(now_s) if paced <= 0 else None
+    if paced <= 0:
+        quic._pacing_at = pacer.next_send_time(now_s)
+    elif not others_wait:
+        quic._pacing_at = None
     distinct = TRUNCATED_NUMBERS - quic._packet_number % TRUNCATED_NUMBERS
     return min(window, numbers, paced, distinct, most_packets(size))
 

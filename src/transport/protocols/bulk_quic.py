@@ -60,11 +60,14 @@ class BulkSender:
         for stream in hidden:
             stream.show()
 
-    def next_train(self, now_s: float) -> Train | None:
-        """Build the next train that congestion control, pacing and flow control allow."""
+    def next_train(self, now_s: float, *, others_wait: bool) -> Train | None:
+        """Build the next train that congestion control, pacing and flow control allow.
+
+        `others_wait`: see `train_room`.
+        """
         if not self.may_send:
             return None
-        room = trains.train_room(self._quic, now_s)
+        room = trains.train_room(self._quic, now_s, others_wait=others_wait)
         if room <= 0:
             return None
         for _ in range(len(self._turns)):

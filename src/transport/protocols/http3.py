@@ -336,7 +336,7 @@ class Http3Machine:
         if self._receiver is None or self._broken or self._bulk.idle:
             return None
         with self._guarded():
-            return self._bulk.next_train(now_s)
+            return self._bulk.next_train(now_s, others_wait=self._held_back)
         return None
 
     def end_turn(self, now_s: float) -> None:
