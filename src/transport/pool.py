@@ -30,6 +30,7 @@ from .policy.pool import (
     ConnectionView,
     Dial,
     DialView,
+    Retire,
     WaiterView,
     decide,
     has_room,
@@ -277,6 +278,7 @@ class Pool:
             for connection in self.connections:
                 tasks.start_soon(connection.aclose)
         self._connections.clear()
+        self._last_way.best = None
 
     async def _wait(self, waiter: _Waiter, pool_s: float | None) -> None:
         while not waiter.ready.is_set():
@@ -381,9 +383,10 @@ class Pool:
                 dialling = _Dialling(waiter, self._plan_for(waiter), anyio.CancelScope())
                 self._dials.append(dialling)
                 self._tasks.start_soon(self._dial, dialling)
-            case _:
-                pooled = self._connections.pop(action.connection_id)
-                pooled.connection.retire()
+            case Retire(connection_id):
+                connection = self._connections[connection_id].connection
+                self._forget(connection)
+                connection.retire()
 
     def _adopt(self, route: Route, connection: Connection, offered: frozenset[HttpVersion]) -> None:
         connection_id = connection.facts.connection_id
@@ -392,6 +395,12 @@ class Pool:
         )
         connection.on_room = partial(self._heed, connection)
         self._tasks.start_soon(self._run, connection)
+
+    def _forget(self, connection: Connection) -> None:
+        """Hold it no more: it knows the credentials that were sent on it."""
+        pooled = self._connections.pop(connection.facts.connection_id, None)
+        if self._last_way.best is pooled:
+            self._last_way.best = None
 
     def _heed(self, connection: Connection) -> None:
         """A connection takes more requests than before, which few wait for, or none any more."""
@@ -474,5 +483,5 @@ class Pool:
             logger.exception("a connection has ended by a bug")  # which ends it and no other
         if connection.version is not HttpVersion.HTTP1:
             # Its tasks have ended, so it has; HTTP/1.1 has none and lives on.
-            self._connections.pop(connection.facts.connection_id, None)
+            self._forget(connection)
             self._settle()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -413,6 +415,22 @@ async def test_idle_connections_are_closed_in_time() -> None:
                     await anyio.sleep(0.02)
 
             assert engine.pool.connections == []
+
+
+async def test_nothing_is_kept_of_a_connection_that_is_closed() -> None:
+    with scripted_server(answer()) as server:
+        async with Engine(EngineOptions(limits=Limits(idle_connection_s=0.1))) as engine:
+            for _ in range(2):
+                await send(engine, server.url())
+            (connection,) = engine.pool.connections
+            kept = weakref.ref(connection)
+            del connection
+            with anyio.fail_after(5):
+                while engine.pool.connections:
+                    await anyio.sleep(0.02)
+
+            gc.collect()
+            assert kept() is None, "it knows the credentials it has sent"
 
 
 async def test_headers_of_the_call_are_sent() -> None:
