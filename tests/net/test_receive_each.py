@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import anyio
 import anyio.lowlevel
@@ -141,6 +141,30 @@ async def test_it_may_close_the_stream(ends: Ends) -> None:
             tasks.start_soon(receive)
             await anyio.lowlevel.checkpoint()
             await theirs.send(b"close")
+
+
+@pytest.mark.parametrize("way", ["close", "cancel"])
+async def test_it_may_end_the_wait_and_want_no_more(ends: Ends, way: str) -> None:
+    ours, theirs = ends
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+
+            def take(piece: bytes) -> bool:
+                assert piece
+                if way == "close":
+                    ours.close()
+                else:
+                    tasks.cancel_scope.cancel()
+                return False
+
+            async def receive() -> None:
+                with suppress(ConnectionLost):
+                    await ours.receive_each(take)
+
+            tasks.start_soon(receive)
+            await anyio.lowlevel.checkpoint()
+            await theirs.send(b"enough")
 
 
 async def test_being_cancelled_loses_nothing(ends: Ends) -> None:

@@ -76,7 +76,9 @@ class StandingWatch:
             self._deregister()
         elif self._read():
             self._timer.rest()
-            waiter.resolve(True)
+            # Reading tells others, who may have cancelled the one who waits, or closed the stream.
+            if not waiter.done():
+                waiter.resolve(True)
 
     def _deregister(self) -> None:
         if self._registered:
