@@ -155,26 +155,28 @@ class Engine:
             TransportError: with `profile`, `bytes_sent` and `bytes_acked` filled in.
         """
         try:
-            if self._stack is None:
-                raise ClientClosed("the client is not running: use it inside `async with`")
-            recorder.http_dns = self._http_dns
-            total_s = call.timeouts.total_s
-            deadline_s = inf if total_s is None else self._clock_s() + total_s
-            recorder.queue_start = recorder.queue_end = recorder.now()
-            if not self._slots.take_nowait():
-                await self._take_slot(call, recorder, deadline_s)
             try:
-                outcome = await self._leg(call, recorder, deadline_s)
-                if call.follow_redirects and outcome.head.status in REDIRECT_STATUSES:
-                    outcome = await self._follow(call, recorder, deadline_s, outcome)
+                if self._stack is None:
+                    raise ClientClosed("the client is not running: use it inside `async with`")
+                recorder.http_dns = self._http_dns
+                total_s = call.timeouts.total_s
+                deadline_s = inf if total_s is None else self._clock_s() + total_s
+                recorder.queue_start = recorder.queue_end = recorder.now()
+                if not self._slots.take_nowait():
+                    await self._take_slot(call, recorder, deadline_s)
+                try:
+                    outcome = await self._leg(call, recorder, deadline_s)
+                    if call.follow_redirects and outcome.head.status in REDIRECT_STATUSES:
+                        outcome = await self._follow(call, recorder, deadline_s, outcome)
+                finally:
+                    self._slots.give_back()
             finally:
-                self._slots.give_back()
+                # Before an error gets its profile, to which nothing is added any more.
+                if call.profile:
+                    recorder.quality = self._quality.estimate()
         except TransportError as error:
             _describe(error, recorder)
             raise
-        finally:
-            if call.profile:
-                recorder.quality = self._quality.estimate()
         return outcome
 
     async def _follow(
