@@ -158,14 +158,20 @@ class Http2Connection(MultiplexedConnection):
     def _take(self, data: bytes) -> bool:
         """Take what was read, without waiting for anyone; whether more is wanted."""
         read_ns = self._stream.read_ns
+        concerned: list[RequestStream] = []
         for event in self.machine.receive_data(data):
-            self.dispatch(event, read_ns)
+            stream = self.note(event, read_ns)
+            if stream is not None and stream not in concerned:
+                concerned.append(stream)
         if not data:
             # Also where the machine was over before, and so has nothing to say of it.
             self._end(ConnectionLost("the server ended the connection"))
         else:
             self.kick()
             self.stream_finished()
+        # They go on at once where that can be, so nothing is left to be done here.
+        for stream in concerned:
+            stream.wake_last()
         return self._life is not _Life.OVER
 
     def heed(self, event: Event, at: Ns) -> None:  # noqa: ARG002 - hook

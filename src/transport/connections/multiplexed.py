@@ -137,10 +137,16 @@ class MultiplexedConnection(Connection):
 
     def dispatch(self, event: Event, read_ns: Ns) -> None:
         """Tell the request concerned, or the driver what concerns none that is still here."""
+        stream = self.note(event, read_ns)
+        if stream is not None:
+            stream.wake()
+
+    def note(self, event: Event, read_ns: Ns) -> RequestStream | None:
+        """`dispatch`, but for waking: the request that has to be woken is returned."""
         stream = self.streams.get(getattr(event, "stream_id", -1))
         if stream is None:
             self.heed(event, read_ns)
-            return
+            return None
         match event:
             case HeadReceived():
                 stream.take_head(event, read_ns)
@@ -162,7 +168,7 @@ class MultiplexedConnection(Connection):
                 stream.fail(event.error)
             case _:
                 pass  # StreamWritable: waking up is all there is to it
-        stream.wake_if_needed()
+        return stream if stream.wants_waking else None
 
     def flushed(
         self,

@@ -113,14 +113,22 @@ class RequestStream:
         if self.bell is not None:
             self.bell.ring()
 
-    def wake_if_needed(self) -> None:
-        """The same, unless the request has left, and only the response's end is waited for.
+    def wake_last(self) -> None:
+        """The same, as the last thing that a callback does; see `Bell.ring_last`."""
+        if self._sending_done is not None and self.sending_over:
+            self._sending_done.set()
+        if self.bell is not None:
+            self.bell.ring_last()
 
-        With a limit to the peer's silence, each piece counts, for that begins anew.
+    @property
+    def wants_waking(self) -> bool:
+        """Whether who waits has to look again.
+
+        When the request has left, only the response's end is waited for. But with a limit to the
+        peer's silence each piece counts, for that begins anew.
         """
         over = self.ended or self.error is not None
-        if over or not self.end_flushed or self.exchange.timeouts.read_idle_s is not None:
-            self.wake()
+        return over or not self.end_flushed or self.exchange.timeouts.read_idle_s is not None
 
     async def wait_sending_over(self) -> None:
         """Wait for `sending_over`, which `wake` sees, without being woken for anything else."""

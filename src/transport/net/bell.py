@@ -15,6 +15,7 @@ import anyio
 import sniffio
 
 from .loop_timer import LoopTimer
+from .prompt_future import PromptFuture
 
 
 class Bell(Protocol):
@@ -26,6 +27,13 @@ class Bell(Protocol):
 
     def ring(self) -> None:
         """Wake who waits; nothing happens when nobody does."""
+        ...
+
+    def ring_last(self) -> None:
+        """The same, as the last thing that a callback of the event loop does.
+
+        Who waits may have gone on when this returns, which spares a turn of the loop.
+        """
         ...
 
     def close(self) -> None:
@@ -53,24 +61,29 @@ class _LoopBell:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._timer = LoopTimer(loop, self._end)
-        self._waiter: asyncio.Future[bool] | None = None
+        self._waiter: PromptFuture | None = None
 
     async def wait(self, until_s: float = inf) -> bool:
         """Wait; see `Bell.wait`."""
-        self._waiter = waiter = self._loop.create_future()
+        self._waiter = waiter = PromptFuture(loop=self._loop)
         self._timer.set(until_s)
         try:
-            rung: bool = await waiter
+            return await waiter
         finally:
             self._waiter = None
             self._timer.rest()
-        return rung
 
     def ring(self) -> None:
         """Wake who waits; see `Bell.ring`."""
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(True)
+
+    def ring_last(self) -> None:
+        """Have who waits go on; see `Bell.ring_last`."""
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.resolve(True)
 
     def close(self) -> None:
         """Let go of the timer; see `Bell.close`."""
@@ -79,7 +92,7 @@ class _LoopBell:
     def _end(self) -> None:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
-            waiter.set_result(False)
+            waiter.resolve(False)
 
 
 class _EventBell:
@@ -101,6 +114,10 @@ class _EventBell:
         """Wake who waits; see `Bell.ring`."""
         if self._event is not None:
             self._event.set()
+
+    def ring_last(self) -> None:
+        """The same; see `Bell.ring_last`."""
+        self.ring()
 
     def close(self) -> None:
         """Nothing is kept; see `Bell.close`."""
