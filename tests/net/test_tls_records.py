@@ -25,6 +25,7 @@ from trilane.transport.protocols.tls_records import (
     RecordSealer,
     UnreadableRecord,
     cut_records,
+    is_one_record,
 )
 
 AES_128 = CIPHER_SUITES["TLS_AES_128_GCM_SHA256"]
@@ -77,6 +78,37 @@ def test_what_is_no_whole_record_is_refused(data: bytes) -> None:
     follower.follow(DATA_RECORD)
     follower.follow(data)
     assert follower.hand_over() is None
+
+
+@given(
+    st.binary(max_size=6)
+    | st.builds(
+        lambda start, size, rest: start + size.to_bytes(2, "big") + rest,
+        st.sampled_from([b"\x17\x03\x03", b"\x16\x03\x03", b"\x17\x03\x01"]),
+        st.integers(0, 4),
+        st.binary(max_size=12),
+    )
+)
+def test_one_record_is_what_would_be_cut_into_one(data: bytes) -> None:
+    try:
+        records = list(cut_records(data))
+    except UnreadableRecord:
+        records = []
+    assert is_one_record(data) == (records == [data])
+
+
+def test_records_are_counted_alike_one_by_one_and_together() -> None:
+    together, one_by_one = (RecordFollower(AES_128, SECRET) for _ in range(2))
+    together.follow(DATA_RECORD + ALERT_RECORD)
+    one_by_one.follow(DATA_RECORD)
+    one_by_one.follow(ALERT_RECORD)
+    translators = [together.hand_over(), one_by_one.hand_over()]
+    room, sealed = RecordRoom(1), []
+    for translator in translators:
+        assert translator is not None
+        room.put(0, memoryview(b"next"))
+        sealed.append(bytes(translator.seal(room, 4)))
+    assert sealed[0] == sealed[1]
 
 
 def test_no_handover_without_proof_of_the_number() -> None:

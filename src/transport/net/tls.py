@@ -202,11 +202,15 @@ class TlsStream:
         """Encrypt and send without waiting; see `PromptStream`."""
         self._check_sendable()
         rest = memoryview(data).cast("B")
-        if not (rest and self.prompt_bytes):
-            raise ValueError(f"{len(rest)} bytes cannot be sent promptly")
-        while rest := rest[self._encrypt(rest) :]:
-            self._unsent = bytes(self._unsent)  # the room is used again
-        return self._send_promptly(memoryview(data).nbytes)
+        count = len(rest)
+        if not (count and self.prompt_bytes):
+            raise ValueError(f"{count} bytes cannot be sent promptly")
+        if count <= _STEP_BYTES and self._bulk is None:
+            self._write(rest)
+        else:
+            while rest := rest[self._encrypt(rest) :]:
+                self._unsent = bytes(self._unsent)  # the room is used again
+        return self._send_promptly(count)
 
     async def send_rest(self) -> None:
         """Send what the network did not take; see `PromptStream`."""
@@ -385,7 +389,7 @@ class TlsStream:
             return data
         records, left = [data], max_bytes - len(data)
         try:
-            while left and (data := self._decrypt(left)):
+            while left and not self._drained and (data := self._decrypt(left)):
                 records.append(data)
                 left -= len(data)
         except ConnectionLost as error:
@@ -409,8 +413,10 @@ class TlsStream:
             raise self._lost(tls_reason(exc)) from exc
         else:
             self.read_ns = self._inner.read_ns
-            # At the end it is asked again, and says so again.
-            self._drained = bool(data) and not (self._incoming.pending or self._ssl.pending())
+            # At the end it is asked again, and says so again. What it could have given more of, was
+            # all of a record.
+            emptied = len(data) < max_bytes or not self._ssl.pending()
+            self._drained = bool(data) and emptied and not self._incoming.pending
         if self._outgoing.pending:
             self._flush_nowait()
             self._check_debt()
@@ -449,18 +455,19 @@ class TlsStream:
 
     def _send_promptly(self, count: int) -> bool:
         """Send what was encrypted of the caller's bytes; False when the network took a part."""
-        first = True
+        inner, first = self._inner, True
         try:
-            while data := self._unsent or self._take_output():
-                taken = self._inner.send_promptly(data)
+            while data := self._unsent or (self._outgoing.pending and self._take_output()):
+                taken = inner.send_promptly(data)
                 if taken:
-                    self.write_ended_ns = self._inner.write_ended_ns
+                    self.write_ended_ns = inner.write_ended_ns
                     if first:
-                        self.write_started_ns, first = self._inner.write_started_ns, False
-                self._unsent = memoryview(data)[taken:]
-                if self._unsent:
+                        self.write_started_ns, first = inner.write_started_ns, False
+                if taken < len(data):
+                    self._unsent = memoryview(data)[taken:]
                     self._prompt_rest, self._prompt_begun = count, not first
                     return False
+                self._unsent = b""
         except ConnectionLost:
             self.broken = True
             raise

@@ -21,6 +21,7 @@ from .tls_records import (
     RecordSealer,
     UnreadableRecord,
     cut_records,
+    is_one_record,
     open_record,
 )
 
@@ -51,6 +52,10 @@ class RecordFollower:
         """
         opener = self._opener
         if opener is None:
+            return
+        if is_one_record(data) and len(data) != _KEY_UPDATE_RECORD_BYTES:
+            opener.skip()
+            self._last = data
             return
         try:
             for record in cut_records(data):

@@ -43,6 +43,7 @@ _FULL_BYTES = MAX_CONTENT_BYTES + OVERHEAD_BYTES
 _FULL_HEADER = _HEADER.pack(
     ContentType.APPLICATION_DATA, _LEGACY_VERSION, _FULL_BYTES - HEADER_BYTES
 )
+_START = _FULL_HEADER[:3]
 
 
 class UnreadableRecord(Exception):
@@ -243,6 +244,14 @@ def open_record(keys: TrafficKeys, number: int, record: bytes) -> Content:
     if not inner:
         raise UnreadableRecord
     return Content(inner[-1], inner[:-1])
+
+
+def is_one_record(data: bytes) -> bool:
+    """Whether it is what `cut_records` would give as one record."""
+    return (
+        data.startswith(_START)
+        and len(data) == int.from_bytes(data[3:HEADER_BYTES], "big") + HEADER_BYTES
+    )
 
 
 def cut_records(data: bytes) -> Iterator[bytes]:
