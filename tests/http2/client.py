@@ -10,7 +10,13 @@ from hyperframe.frame import Frame
 from tests.http2.frame_factory import FrameFactory, parse_frames
 from trilane.transport.config import Limits
 from trilane.transport.message import Headers, RequestHead, parse_url
-from trilane.transport.protocols.events import Event
+from trilane.transport.protocols.events import (
+    DataReceived,
+    Event,
+    HeadReceived,
+    ResponseEnded,
+    ResponseReceived,
+)
 from trilane.transport.protocols.http2 import Http2Machine
 
 F = TypeVar("F", bound=Frame)
@@ -26,6 +32,23 @@ def upload_head(
         headers=Headers(headers or {}),
         content_length=length,
     )
+
+
+def apart(events: list[Event]) -> list[Event]:
+    """A response that has arrived whole as what it consists of."""
+    parts: list[Event] = []
+    for event in events:
+        if isinstance(event, ResponseReceived):
+            stream_id = event.stream_id
+            assert event.body
+            parts += (
+                HeadReceived(stream_id, event.head, event.head_byte_count),
+                DataReceived(stream_id, event.body, event.body_byte_count),
+                ResponseEnded(stream_id, Headers()),
+            )
+        else:
+            parts.append(event)
+    return parts
 
 
 class Client:
@@ -47,7 +70,7 @@ class Client:
 
     def receive(self, *parts: bytes) -> list[Event]:
         """Feed bytes from the peer and return what the machine made of them."""
-        events = self.machine.receive_data(b"".join(parts))
+        events = apart(self.machine.receive_data(b"".join(parts)))
         self.events += events
         return events
 

@@ -97,6 +97,16 @@ def test_a_stream_begun_without_h2_is_one_it_has_begun(window: int, *, end: bool
     assert counted(ours, 3) == counted(theirs, 3)
 
 
+@pytest.mark.parametrize("size", [1, 16384])
+def test_a_stream_begun_with_its_body_is_one_whose_body_h2_has_sent(size: int) -> None:
+    ours, theirs = twins(65535)
+    windows = h2_private.initial_windows(ours)
+    h2_private.begin_stream(ours, 3, "POST", windows, body_bytes=size, end=True)
+    theirs.send_headers(3, REQUEST)
+    theirs.send_data(3, bytes(size), end_stream=True)
+    assert counted(ours, 3) == counted(theirs, 3)
+
+
 def test_a_stream_is_begun_only_where_h2_would_begin_it() -> None:
     for make in (h2_begins, we_begin):
         connection, _ = started()
@@ -140,6 +150,46 @@ def test_a_response_taken_without_h2_is_one_it_has_taken(*, ended: bool, sent: b
     assert theirs.open_outbound_streams == (not (ended and sent))
     assert ours.streams.keys() == theirs.streams.keys()
     assert ours._closed_streams == theirs._closed_streams
+
+
+@pytest.mark.parametrize("window", [100, 5000, 65535])
+@pytest.mark.parametrize("size", [1, 1000, 16384])
+def test_a_response_taken_at_once_is_one_taken_step_by_step(size: int, window: int) -> None:
+    ours, theirs = twins(window)
+    at_once = 0
+    for stream_id in range(3, 131, 2):
+        for each in (ours, theirs):
+            windows = h2_private.initial_windows(each)
+            h2_private.begin_stream(each, stream_id, "POST", windows, end=True)
+        taken = h2_private.take_response(ours, stream_id, size)
+        at_once += taken
+        for each in (theirs,) if taken else (ours, theirs):
+            assert h2_private.take_head(each, stream_id, end=False)
+            fits = h2_private.take_data(each, stream_id, size, end=True)
+            assert fits == (size <= window)
+            if not fits:
+                each.reset_stream(stream_id)
+            h2_private.forget_stream(each, stream_id)
+        assert stream_id not in ours.streams
+        assert ours._closed_streams == theirs._closed_streams
+        assert counted(ours, 1) == counted(theirs, 1)
+        assert ours.data_to_send() == theirs.data_to_send()
+    assert (at_once > 0) == (2 * size < window)
+
+
+@pytest.mark.parametrize("before", ["nothing", "head", "reset", "unknown", "no end"])
+def test_what_is_no_whole_response_to_a_request_that_has_ended_is_left(before: str) -> None:
+    connection, peer = started()
+    if before != "no end":
+        connection.end_stream(1)
+    if before == "head":
+        connection.receive_data(peer.response(1, 200))
+    if before == "reset":
+        connection.reset_stream(1)
+    taken = h2_private.take_response(connection, 3 if before == "unknown" else 1, 5)
+    assert taken is (before == "nothing")
+    # No stream is there for a second one, or else nothing was done.
+    assert not h2_private.take_response(connection, 1, 5) or before == "unknown"
 
 
 @pytest.mark.parametrize("window", [65535, 100_000])

@@ -13,7 +13,7 @@ from h2.settings import SettingCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.http2.client import upload_head
+from tests.http2.client import apart, upload_head
 from trilane.transport.config import Limits
 from trilane.transport.protocols.events import (
     ConnectionTerminated,
@@ -117,7 +117,7 @@ class Transfer:
             del self.left[stream_id]
 
     def _receive(self, piece: bytes) -> None:
-        self._handle(self.machine.receive_data(piece))
+        self._handle(apart(self.machine.receive_data(piece)))
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:

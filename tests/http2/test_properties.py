@@ -8,7 +8,7 @@ from h2.settings import SettingCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.http2.client import Client, upload_head
+from tests.http2.client import Client, apart, upload_head
 from tests.http2.frame_factory import FrameFactory
 from trilane.transport.config import Limits
 from trilane.transport.protocols.events import (
@@ -161,7 +161,7 @@ def test_arbitrary_bytes(pieces: list[bytes], after_settings: bool) -> None:
     stream_id = machine.send_head(upload_head(), end=False)
     events: list[Event] = []
     for piece in pieces:
-        events += machine.receive_data(piece)
+        events += apart(machine.receive_data(piece))
         assert machine.send_budget(stream_id) >= 0
         machine.transmit()
     events += machine.receive_data(b"")

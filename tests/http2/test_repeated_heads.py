@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from h2.settings import SettingCodes
 from hpack import Decoder, Encoder
 from hyperframe.frame import ContinuationFrame, HeadersFrame
@@ -9,13 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.http2.client import Client, upload_head
+from tests.http2.frame_factory import FrameFactory
 from trilane.transport.config import Limits
 from trilane.transport.message import Headers, parse_url
 from trilane.transport.protocols.events import (
     DataReceived,
+    Event,
     HeadReceived,
     InterimReceived,
     ResponseEnded,
+    ResponseReceived,
     StreamReset,
 )
 from trilane.transport.protocols.fields import request_fields
@@ -123,6 +128,80 @@ def test_every_head_is_the_one_the_peer_sent(
             assert isinstance(last, StreamReset)
         client.machine.forget_stream(stream_id)
     assert client.machine.available_streams == 100
+
+
+class _Answer(NamedTuple):
+    """How a server answers."""
+
+    status: int
+    announced: int | None
+    body: bytes
+    end: str
+    credit: int
+    asks: str
+    """The request: `GET`, `HEAD`, or one that has not ended when it is answered."""
+
+    def sent_by(self, peer: FrameFactory, stream_id: int) -> bytes:
+        """The frames."""
+        length = [] if self.announced is None else [("content-length", str(self.announced))]
+        parts = [peer.window_update(0, self.credit)] if self.credit else []
+        parts.append(peer.response(stream_id, self.status, length, end=self.end == "head"))
+        if self.end != "head":
+            parts.append(peer.data(stream_id, self.body, end=self.end == "data"))
+        if self.end == "empty data":
+            parts.append(peer.data(stream_id, b"", end=True))
+        if self.end == "trailers":
+            parts.append(peer.headers(stream_id, [("x-after", "1")], end=True))
+        if self.end == "another":
+            parts += (peer.data(stream_id, b"+", end=True), peer.ping())
+        return b"".join(parts)
+
+
+_ANSWERS = st.builds(
+    _Answer,
+    st.sampled_from([200, 200, 404, 204]),
+    st.sampled_from([None, None, 3, 4]),
+    st.sampled_from([b"", b"abc", b"abc", bytes(300)]),
+    st.sampled_from(["data", "data", "data", "head", "empty data", "trailers", "another"]),
+    st.sampled_from([0, 1000]),
+    st.sampled_from(["GET", "GET", "POST", "HEAD"]),
+)
+
+
+@given(st.lists(_ANSWERS, min_size=2, max_size=12))
+def test_a_response_in_one_piece_is_one_that_came_byte_by_byte(answers: list[_Answer]) -> None:
+    whole, bytewise = Client(), Client()
+    for answer in answers:
+        events: list[list[Event]] = []
+        for client, step in ((whole, 1 << 20), (bytewise, 1)):
+            head = upload_head(0, method=answer.asks)
+            stream_id = client.machine.send_head(head, end=answer.asks != "POST")
+            client.flush()
+            sent = answer.sent_by(client.peer, stream_id)
+            parts = [sent[at : at + step] for at in range(0, len(sent), step)]
+            events.append([event for part in parts for event in client.receive(part)])
+            client.flush()
+        assert events[0] == events[1]
+        assert whole.machine.stream_totals(stream_id) == bytewise.machine.stream_totals(stream_id)
+        for client in (whole, bytewise):
+            client.machine.reset_stream(stream_id)
+            client.machine.forget_stream(stream_id)
+            client.flush()
+        assert whole.machine.available_streams == bytewise.machine.available_streams == 100
+    assert list(map(str, whole.frames)) == list(map(str, bytewise.frames))
+
+
+def test_an_answer_like_an_earlier_one_is_told_at_once() -> None:
+    client = Client()
+    for number in range(3):
+        stream_id = client.get()
+        head = client.peer.response(stream_id, 200, [("content-length", "2")])
+        data = client.peer.data(stream_id, b"ok", end=True)
+        events = client.machine.receive_data(head + data)
+        assert [type(event) for event in events] == (
+            [ResponseReceived] if number > 1 else [HeadReceived, DataReceived, ResponseEnded]
+        )
+        client.machine.forget_stream(stream_id)
 
 
 def test_data_before_a_head_and_a_second_head_are_still_h2s_to_judge() -> None:

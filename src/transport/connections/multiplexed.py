@@ -39,6 +39,7 @@ from ..protocols.events import (
     HeadReceived,
     InterimReceived,
     ResponseEnded,
+    ResponseReceived,
     SendingStopped,
     StreamReset,
 )
@@ -147,6 +148,14 @@ class MultiplexedConnection(Connection):
         if stream is None:
             self.heed(event, read_ns)
             return None
+        if isinstance(event, ResponseReceived):
+            stream.take_whole(event.head, event.body, read_ns)
+            self._take_sample(stream)
+        else:
+            self._note_on(stream, event, read_ns)
+        return stream if stream.wants_waking else None
+
+    def _note_on(self, stream: RequestStream, event: Event, read_ns: Ns) -> None:
         match event:
             case HeadReceived():
                 stream.take_head(event, read_ns)
@@ -168,7 +177,6 @@ class MultiplexedConnection(Connection):
                 stream.fail(event.error)
             case _:
                 pass  # StreamWritable: waking up is all there is to it
-        return stream if stream.wants_waking else None
 
     def flushed(
         self,

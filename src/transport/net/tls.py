@@ -402,10 +402,10 @@ class TlsStream:
             return b""
         if self._drained:
             return None
+        data: bytes | None = None
         try:
-            data: bytes | None = self._ssl.read(max_bytes)
+            data = decrypted = self._ssl.read(max_bytes)
         except ssl.SSLWantReadError:
-            data = None
             self._drained = True
         except ssl.SSLError as exc:
             self._flush_nowait()  # our alert
@@ -415,8 +415,8 @@ class TlsStream:
             self.read_ns = self._inner.read_ns
             # At the end it is asked again, and says so again. What it could have given more of, was
             # all of a record.
-            emptied = len(data) < max_bytes or not self._ssl.pending()
-            self._drained = bool(data) and emptied and not self._incoming.pending
+            emptied = len(decrypted) < max_bytes or not self._ssl.pending()
+            self._drained = bool(decrypted) and emptied and not self._incoming.pending
         if self._outgoing.pending:
             self._flush_nowait()
             self._check_debt()

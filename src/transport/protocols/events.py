@@ -48,6 +48,23 @@ class ResponseEnded:
     trailers: Headers
 
 
+@dataclass(slots=True)
+class ResponseReceived:
+    """The response arrived whole, from its final head to its end, without trailers.
+
+    The same as `HeadReceived`, `DataReceived` and `ResponseEnded`, where a machine has it at once.
+    """
+
+    stream_id: int
+    head: ResponseHead
+    head_byte_count: int
+    """Bytes the head took at the HTTP layer; see `HeadReceived`."""
+    body: bytes
+    """At least one byte."""
+    body_byte_count: int
+    """Bytes the body took; see `DataReceived`."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamReset:
     """The stream ended without a complete response: by the peer, or by us for what it did."""
@@ -159,6 +176,7 @@ Event = (
     | HeadReceived
     | DataReceived
     | ResponseEnded
+    | ResponseReceived
     | StreamReset
     | SendingStopped
     | StreamWritable

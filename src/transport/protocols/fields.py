@@ -63,7 +63,8 @@ def form_apart(fields: TextFields) -> tuple[str | None, TextFields]:
 
     Every form has a boundary of its own, so the others are what requests have alike.
     """
-    for at, (name, value) in enumerate(fields):
+    for at in range(len(fields) - 1, -1, -1):  # uploads have it last
+        name, value = fields[at]
         if "boundary=" in value and name.lower() == "content-type":
             return value.strip(" \t"), fields[:at] + fields[at + 1 :]
     return None, fields

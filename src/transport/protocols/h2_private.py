@@ -33,7 +33,11 @@ if logging.getLogger("hpack").level == logging.NOTSET:
 
 #: RFC 9113 §6.9.1.
 _MAX_WINDOW_BYTES = 2**31 - 1
-_MAY_RECEIVE = frozenset((StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL))
+# By name: an enum's members are looked up each time.
+_CLIENT_OPEN = ConnectionState.CLIENT_OPEN
+_OPEN, _HALF_CLOSED_LOCAL = StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL
+_MAY_RECEIVE = frozenset((_OPEN, _HALF_CLOSED_LOCAL))
+_RECV_END_STREAM = StreamClosedBy.RECV_END_STREAM
 
 
 def new_connection(settings: dict[SettingCodes, int], head_bytes: int) -> H2Connection:
@@ -69,8 +73,9 @@ def unindexed_content_length(value: bytes) -> bytes:
 def _unindexed(name: bytes, value: bytes) -> bytes:
     """A literal without indexing (RFC 7541 §6.2.2); one never indexed would be called a secret."""
     size = len(value)
-    prefix = bytes((size,)) if size < 127 else bytes(encode_integer(size, 7))
-    return name + prefix + value
+    if size < 127:
+        return b"%b%c%b" % (name, size, value)
+    return name + bytes(encode_integer(size, 7)) + value
 
 
 def initial_windows(connection: H2Connection) -> tuple[int, int]:
@@ -80,7 +85,13 @@ def initial_windows(connection: H2Connection) -> tuple[int, int]:
 
 
 def begin_stream(
-    connection: H2Connection, stream_id: int, method: str, windows: tuple[int, int], *, end: bool
+    connection: H2Connection,
+    stream_id: int,
+    method: str,
+    windows: tuple[int, int],
+    *,
+    body_bytes: int = 0,
+    end: bool,
 ) -> None:
     """Account for a request head laid out without h2's `send_headers`; streams are available.
 
@@ -89,20 +100,23 @@ def begin_stream(
         stream_id: the next one.
         method: of the request.
         windows: the connection's `initial_windows`.
-        end: no body follows, or it is accounted for by `take_window` alone.
+        body_bytes: how much of a body is laid out behind it.
+        end: nothing follows that.
     """
-    if connection.state_machine.state is not ConnectionState.CLIENT_OPEN:
+    if connection.state_machine.state is not _CLIENT_OPEN:
         connection.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
     if stream_id <= connection.highest_outbound_stream_id:
         connection._begin_new_stream(stream_id, AllowedStreamIDs.ODD)  # noqa: SLF001 - refuses it
-    stream = H2Stream(stream_id, connection.config, *windows)
+    inbound_bytes, outbound_bytes = windows
+    stream = H2Stream(stream_id, connection.config, inbound_bytes, outbound_bytes - body_bytes)
     stream.max_outbound_frame_size = connection.max_outbound_frame_size
     stream.request_method = method.encode("ascii")
     machine = stream.state_machine
-    machine.state = StreamState.HALF_CLOSED_LOCAL if end else StreamState.OPEN
+    machine.state = _HALF_CLOSED_LOCAL if end else _OPEN
     machine.client = machine.headers_sent = True
     connection.streams[stream_id] = stream
     connection.highest_outbound_stream_id = stream_id
+    connection.outbound_flow_control_window -= body_bytes
 
 
 def take_head(connection: H2Connection, stream_id: int, *, end: bool) -> bool:
@@ -152,13 +166,44 @@ def take_data(connection: H2Connection, stream_id: int, byte_count: int, *, end:
     return True
 
 
+def take_response(connection: H2Connection, stream_id: int, byte_count: int) -> bool:
+    """Account for a response to a request that has ended, and forget its stream.
+
+    As `take_head`, `take_data` and `forget_stream` do together, for a head that is known to be good
+    and one DATA frame that ends the stream. False, and nothing done, where they would do more.
+    """
+    stream = connection.streams.get(stream_id)
+    if stream is None:
+        return False
+    machine = stream.state_machine
+    shared = connection._inbound_flow_control_window_manager  # noqa: SLF001
+    if (
+        machine.state is not _HALF_CLOSED_LOCAL
+        or machine.headers_received
+        or not _is_quiet(shared, byte_count)
+        or not _is_quiet(stream._inbound_window_manager, byte_count)  # noqa: SLF001
+    ):
+        return False
+    shared.current_window_size -= byte_count
+    shared._bytes_processed += byte_count  # noqa: SLF001 - as `process_bytes` does
+    del connection.streams[stream_id]
+    connection._closed_streams[stream_id] = _RECV_END_STREAM  # noqa: SLF001
+    return True
+
+
+def _is_quiet(window: WindowManager, byte_count: int) -> bool:
+    """Whether the window has room for the bytes, and need not be given back after them."""
+    processed: int = window._bytes_processed + byte_count  # noqa: SLF001
+    return window.current_window_size > byte_count and processed < window.max_window_size // 2
+
+
 def _end_received(machine: H2StreamStateMachine) -> None:
     """The other side has ended a stream that it may send on."""
-    if machine.state is StreamState.OPEN:
+    if machine.state is _OPEN:
         machine.state = StreamState.HALF_CLOSED_REMOTE
     else:
         machine.state = StreamState.CLOSED
-        machine.stream_closed_by = StreamClosedBy.RECV_END_STREAM
+        machine.stream_closed_by = _RECV_END_STREAM
 
 
 def _is_little(window: WindowManager, byte_count: int) -> bool:

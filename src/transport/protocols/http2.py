@@ -16,7 +16,7 @@ from ..config import HttpVersion, Limits
 from ..message import RequestHead
 from . import h2_private
 from .events import Event
-from .http2_core import Http2Core, StreamRecord
+from .http2_core import Http2Core
 from .http2_fields import HeadEncoder
 from .http2_frames import (
     HEADER_BYTES,
@@ -24,6 +24,7 @@ from .http2_frames import (
     data_frames,
     data_headers,
     head_frames,
+    request_frames,
 )
 from .http2_queue import OutChunk
 from .http2_receive import Http2Receiver
@@ -58,7 +59,10 @@ class Http2Machine:
         if self.available_streams <= 0:
             raise RuntimeError("no stream is available")
         core = self._core
-        record, frames = self._begin(head, bodiless=end, end=end)
+        block = self._heads.encode(head)
+        record = core.begin(head.method, end=end)
+        frame_bytes = core.h2.max_outbound_frame_size
+        frames = head_frames(record.stream_id, block, frame_bytes, end=end)
         core.queue.push(OutChunk(record.stream_id, frames, end=end))
         return record.stream_id
 
@@ -72,15 +76,15 @@ class Http2Machine:
             nothing done, when the request has to be queued.
         """
         core, size = self._core, len(body)
-        window = min(core.initial_windows[1], core.h2.outbound_flow_control_window)
-        if not core.queue.empty or size > window:
+        h2 = core.h2
+        if core.queue.chunks or size > h2.outbound_flow_control_window:
             return None
-        record, frames = self._begin(head, bodiless=not body, end=True)
-        if body:
-            h2_private.take_window(core.h2, record.stream_id, size)
-            core.guard.earn_bytes(size)
-            frame_bytes = core.h2.max_outbound_frame_size
-            frames += data_frames(record.stream_id, memoryview(body), frame_bytes, end=True)
+        if size > core.initial_windows[1]:
+            return None
+        block = self._heads.encode(head)
+        record = core.begin(head.method, body_bytes=size, end=True)
+        core.guard.earn_bytes(size)
+        frames = request_frames(record.stream_id, block, body, h2.max_outbound_frame_size)
         record.sent_bytes = len(frames)
         return record.stream_id, frames
 
@@ -154,19 +158,20 @@ class Http2Machine:
 
     def receive_data(self, data: bytes) -> list[Event]:
         """Take bytes read from the peer; `b""` means end of file."""
-        if self._core.over:
-            return self.take_events()
-        if data:
-            self._receiver.receive(data)
-        else:
-            self._receiver.end_of_file()
-        self._core.wake_starved()
-        return self.take_events()
+        core = self._core
+        if not core.over:
+            if data:
+                self._receiver.receive(data)
+            else:
+                self._receiver.end_of_file()
+            core.wake_starved()
+        events, core.events = core.events, []
+        return events
 
     @property
     def has_output(self) -> bool:
         """Whether `transmit` would return anything."""
-        return not self._core.queue.empty
+        return bool(self._core.queue.chunks)
 
     @property
     def output_bytes(self) -> int:
@@ -205,13 +210,6 @@ class Http2Machine:
     def close(self) -> None:
         """Say GOAWAY and stop: bodies that wait are not sent, what arrives is not read."""
         self._core.stop(ErrorCodes.NO_ERROR, b"")
-
-    def _begin(self, head: RequestHead, *, bodiless: bool, end: bool) -> tuple[StreamRecord, bytes]:
-        """Begin a stream; its head laid out. `end`: nothing follows that is not laid out now."""
-        block = self._heads.encode(head)
-        record = self._core.begin(head.method, end=end)
-        frame_bytes = self._core.h2.max_outbound_frame_size
-        return record, head_frames(record.stream_id, block, frame_bytes, end=bodiless)
 
     def _lay_out(self, stream_id: int, view: memoryview, *, end: bool) -> bytes:
         h2 = self._core.h2

@@ -95,13 +95,20 @@ class Http2Core:
         self.h2.increment_flow_control_window(CONNECTION_WINDOW_BYTES - _DEFAULT_WINDOW_BYTES)
         self.queue.push(OutChunk(0, self.h2.data_to_send()))
 
-    def begin(self, method: str, *, end: bool) -> StreamRecord:
-        """Begin a request on the next stream; `end`: that is all of it, or will be at once."""
-        stream_id = self.h2.get_next_available_stream_id()
-        h2_private.begin_stream(self.h2, stream_id, method, self.initial_windows, end=end)
-        record = StreamRecord(stream_id, method, local_ended=end)
-        self.records[record.stream_id] = record
-        self.open.add(record.stream_id)
+    def begin(self, method: str, *, body_bytes: int = 0, end: bool) -> StreamRecord:
+        """Begin a request on the next stream, which is available.
+
+        Args:
+            method: its method.
+            body_bytes: how much of its body is laid out with its head.
+            end: that is all of it.
+        """
+        h2 = self.h2
+        stream_id = (h2.highest_outbound_stream_id + 1) | 1  # RFC 9113 §5.1.1
+        windows = self.initial_windows
+        h2_private.begin_stream(h2, stream_id, method, windows, body_bytes=body_bytes, end=end)
+        self.records[stream_id] = record = StreamRecord(stream_id, method, local_ended=end)
+        self.open.add(stream_id)
         self.guard.earn_request()
         return record
 
@@ -191,6 +198,17 @@ class Http2Core:
             record.over = True
             self.open.discard(record.stream_id)
             h2_private.forget_stream(self.h2, record.stream_id)
+
+    def answered(self, record: StreamRecord, body_bytes: int) -> bool:
+        """Take note of a response to a request that has ended: a known head, and so much body.
+
+        False, and nothing done, when h2 has to know more of it.
+        """
+        if not h2_private.take_response(self.h2, record.stream_id, body_bytes):
+            return False
+        record.remote_ended = record.over = True
+        self.open.discard(record.stream_id)
+        return True
 
     def collect(self) -> None:
         """Queue what h2 wants sent, each frame for its stream."""

@@ -35,8 +35,8 @@ class HeadEncoder:
         block = self._encode(head, rest)
         if form is not None:
             block += unindexed_content_type(form.encode("latin-1"))
-        if announces_length(head):
-            block += unindexed_content_length(str(head.content_length).encode("ascii"))
+        if head.content_length is not None and announces_length(head):
+            block += unindexed_content_length(b"%d" % head.content_length)
         return block
 
     def _encode(self, head: RequestHead, rest: TextFields) -> bytes:

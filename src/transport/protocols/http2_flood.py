@@ -44,7 +44,9 @@ class FloodGuard:
         if frame.kind in _FREE:
             return
         entries = frame.payload_bytes // _SETTING_BYTES if frame.kind == FrameType.SETTINGS else 0
-        self._take(1 + entries)
+        self._coins -= (1 + entries) * BYTES_PER_FRAME
+        if self._coins < 0:
+            raise _empty()
 
     def charge_one(self) -> None:
         """Pay for a frame that is not SETTINGS.
@@ -52,7 +54,9 @@ class FloodGuard:
         Raises:
             Violation: the purse is empty.
         """
-        self._take(1)
+        self._coins -= BYTES_PER_FRAME
+        if self._coins < 0:
+            raise _empty()
 
     def charge_empty_data(self) -> None:
         """Pay for a DATA frame without data that ends nothing.
@@ -60,7 +64,7 @@ class FloodGuard:
         Raises:
             Violation: the purse is empty.
         """
-        self._take(1)
+        self.charge_one()
 
     def earn_bytes(self, body_bytes: int) -> None:
         """Body bytes were sent or received."""
@@ -70,10 +74,9 @@ class FloodGuard:
         """A request began."""
         self.earn_bytes(FRAMES_PER_REQUEST * BYTES_PER_FRAME)
 
-    def _take(self, frames: int) -> None:
-        self._coins -= frames * BYTES_PER_FRAME
-        if self._coins < 0:
-            raise Violation(
-                f"the peer sent over {PURSE_FRAMES} control frames while nothing useful happened",
-                ErrorCodes.ENHANCE_YOUR_CALM,
-            )
+
+def _empty() -> Violation:
+    return Violation(
+        f"the peer sent over {PURSE_FRAMES} control frames while nothing useful happened",
+        ErrorCodes.ENHANCE_YOUR_CALM,
+    )

@@ -46,6 +46,8 @@ class FrameType(IntEnum):
     CONTINUATION = 9
 
 
+# As plain numbers: an enum's members are looked up each time.
+_DATA, _HEADERS = int(FrameType.DATA), int(FrameType.HEADERS)
 #: What a request or a response is made of. The other frames that name a stream serve its transport
 #: (WINDOW_UPDATE, RST_STREAM); HTTP/3 leaves the like to QUIC, and no message's bytes count them.
 MESSAGE_FRAMES = frozenset((FrameType.DATA, FrameType.HEADERS, FrameType.CONTINUATION))
@@ -269,6 +271,21 @@ def head_frames(stream_id: int, block: bytes, frame_bytes: int, *, end: bool) ->
         parts += (_HEADER.pack(size >> 16, size & 0xFFFF, kind, flags, stream_id), piece)
         kind, flags = FrameType.CONTINUATION, 0
     return b"".join(parts)
+
+
+def request_frames(stream_id: int, block: bytes, body: bytes, frame_bytes: int) -> bytes:
+    """Lay out a whole request: its field block and its body, which may be empty."""
+    head_bytes, size = len(block), len(body)
+    if not size or head_bytes > frame_bytes or size > frame_bytes:
+        head = head_frames(stream_id, block, frame_bytes, end=not size)
+        return head + data_frames(stream_id, memoryview(body), frame_bytes, end=True) * (size > 0)
+    pack = _HEADER.pack
+    return b"%b%b%b%b" % (
+        pack(head_bytes >> 16, head_bytes & 0xFFFF, _HEADERS, FLAG_END_HEADERS, stream_id),
+        block,
+        pack(size >> 16, size & 0xFFFF, _DATA, FLAG_END_STREAM, stream_id),
+        body,
+    )
 
 
 def data_frames(stream_id: int, data: memoryview, frame_bytes: int, *, end: bool) -> bytes:

@@ -28,21 +28,17 @@ class OutChunk:
 class OutQueue:
     """Chunks in the order of sending."""
 
-    __slots__ = ("_body_bytes", "_chunks")
+    __slots__ = ("_body_bytes", "chunks")
 
     def __init__(self) -> None:
-        self._chunks: deque[OutChunk] = deque()
+        self.chunks: deque[OutChunk] = deque()
+        """What waits."""
         self._body_bytes = 0
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing waits."""
-        return not self._chunks
 
     @property
     def byte_count(self) -> int:
         """Bytes that wait, frame headers included."""
-        return sum([len(chunk.data) for chunk in self._chunks])
+        return sum([len(chunk.data) for chunk in self.chunks])
 
     @property
     def room_bytes(self) -> int:
@@ -51,18 +47,18 @@ class OutQueue:
 
     def push(self, chunk: OutChunk) -> None:
         """Add at the end."""
-        self._chunks.append(chunk)
+        self.chunks.append(chunk)
         self._body_bytes += chunk.body_bytes
 
     def take(self, limit_bytes: int | None = None) -> list[OutChunk]:
         """Take from the front: everything, or whole chunks up to a limit, but at least one."""
         taken: list[OutChunk] = []
         size = 0
-        while self._chunks:
-            size += len(self._chunks[0].data)
+        while self.chunks:
+            size += len(self.chunks[0].data)
             if taken and limit_bytes is not None and size > limit_bytes:
                 break
-            chunk = self._chunks.popleft()
+            chunk = self.chunks.popleft()
             self._body_bytes -= chunk.body_bytes
             taken.append(chunk)
         return taken
@@ -74,11 +70,11 @@ class OutQueue:
         """
         kept: deque[OutChunk] = deque()
         dropped = 0
-        for chunk in self._chunks:
+        for chunk in self.chunks:
             if chunk.is_body and stream_id in (None, chunk.stream_id):
                 dropped += chunk.body_bytes
             else:
                 kept.append(chunk)
-        self._chunks = kept
+        self.chunks = kept
         self._body_bytes -= dropped
         return dropped

@@ -18,6 +18,7 @@ from .events import (
     InterimReceived,
     PingAcked,
     ResponseEnded,
+    ResponseReceived,
     SendingStopped,
     StreamLimitChanged,
     StreamReset,
@@ -133,13 +134,47 @@ class Http2Receiver:
 
     def _take_plain_frames(self, data: bytes) -> int:
         """Take the plain frames at the front; how many bytes those were."""
-        done = 0
-        while (found := whole_frame_at(data, done)) is not None:
+        done, size = 0, len(data)
+        while done < size and (found := whole_frame_at(data, done)) is not None:
             kind, flags, stream_id, end = found
-            if not self._take_plain(kind, flags, stream_id, data[done + HEADER_BYTES : end]):
+            payload = data[done + HEADER_BYTES : end]
+            whole = 0
+            if kind == _HEADERS and flags == FLAG_END_HEADERS:
+                whole = self._take_whole(stream_id, payload, data, end)
+            if not whole and not self._take_plain(kind, flags, stream_id, payload):
                 break
-            done = end
+            done = whole or end
         return done
+
+    def _take_whole(self, stream_id: int, block: bytes, data: bytes, start: int) -> int:
+        """Take a response that ends with the frame behind its head; where that ends.
+
+        0, and nothing done, when it is anything but what an ordinary upload is answered with.
+        """
+        record, known = self._core.records.get(stream_id), self._known_heads.get(block)
+        if known is None or record is None or not self._awaits_head(record):
+            return 0
+        found = whole_frame_at(data, start) if record.local_ended else None
+        if found is None or found[:3] != (_DATA, FLAG_END_STREAM, stream_id):
+            return 0
+        end = found[3]
+        head, length = known
+        body = data[start + HEADER_BYTES : end]
+        if not body or length not in (None, len(body)):
+            return 0
+        core = self._core
+        if not core.answered(record, len(body)):
+            return 0
+        core.guard.charge_one()
+        core.guard.earn_bytes(len(body))
+        sizes = HEADER_BYTES + len(block), end - start
+        record.received_bytes += sum(sizes)
+        core.events.append(ResponseReceived(stream_id, head, sizes[0], body, sizes[1]))
+        return end
+
+    def _awaits_head(self, record: StreamRecord) -> bool:
+        """Whether a final response head may come that means what it says: not HEAD's."""
+        return record.length is None and not record.over and record.method != "HEAD"
 
     def _take_plain(self, kind: int, flags: int, stream_id: int, payload: bytes) -> bool:
         """Whether it was what nearly every response is made of, taken without h2's frames.
