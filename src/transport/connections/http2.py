@@ -67,6 +67,11 @@ class _Life(Enum):
     OVER = auto()
 
 
+# By name: an enum's members are looked up each time.
+_OPEN, _DRAINING, _OVER = _Life.OPEN, _Life.DRAINING, _Life.OVER
+_STATE_OPEN = ConnectionState.OPEN
+
+
 class Http2Connection(MultiplexedConnection):
     """A `Connection` that speaks HTTP/2."""
 
@@ -103,15 +108,18 @@ class Http2Connection(MultiplexedConnection):
     @property
     def state(self) -> ConnectionState:
         """Whether it takes requests."""
-        if self._life is _Life.OPEN:
-            return ConnectionState.OPEN
-        if self._life is _Life.DRAINING:
-            return ConnectionState.DRAINING
-        return ConnectionState.CLOSED
+        if self._life is _OPEN:
+            return _STATE_OPEN
+        return ConnectionState.DRAINING if self._life is _DRAINING else ConnectionState.CLOSED
+
+    @property
+    def available_requests(self) -> int:
+        """How many more it takes now."""
+        return self.machine.available_streams if self._life is _OPEN else 0
 
     def is_alive(self) -> bool:
         """Whether the reader still listens and has heard no GOAWAY."""
-        return self._life is _Life.OPEN
+        return self._life is _OPEN
 
     def retire(self) -> None:
         """Take no more requests and close when the running ones are done."""
@@ -168,11 +176,12 @@ class Http2Connection(MultiplexedConnection):
             self._end(ConnectionLost("the server ended the connection"))
         else:
             self.kick()
-            self.stream_finished()
+            if self._life is _DRAINING:
+                self.stream_finished()
         # They go on at once where that can be, so nothing is left to be done here.
         for stream in concerned:
             stream.wake_last()
-        return self._life is not _Life.OVER
+        return self._life is not _OVER
 
     def heed(self, event: Event, at: Ns) -> None:  # noqa: ARG002 - hook
         """Take an event of the connection."""
@@ -249,9 +258,7 @@ class Http2Connection(MultiplexedConnection):
     def _is_free(self, prompt: PromptStream, byte_count: int) -> bool:
         """Whether so much may be written without the writer, who has nothing to do."""
         return (
-            self._wake is not None
-            and self._life is _Life.OPEN
-            and byte_count <= prompt.prompt_bytes > 0
+            self._wake is not None and self._life is _OPEN and byte_count <= prompt.prompt_bytes > 0
         )
 
     def _write_promptly(self, prompt: PromptStream) -> None:
@@ -373,11 +380,12 @@ class Http2Connection(MultiplexedConnection):
             ledger.wrote(wire.wire.sent_bytes, body_bytes, end=end)
             if acked_bytes is not None and ledger.acknowledged(acked_bytes):
                 news = ledger.acked_body_bytes
-        span = self._spans.get(stream.stream_id) if end else None
-        if span is not None and wire.stamps is not None:
-            wire.stamps.end(span, wire.wire.sent_bytes)
-        times = wire.write_started_ns, wire.write_ended_ns
-        stream.took(body_bytes, *times, end=end, acked_bytes=news)
+        if end and wire.stamps is not None:
+            span = self._spans.get(stream.stream_id)
+            if span is not None:
+                wire.stamps.end(span, wire.wire.sent_bytes)
+        began_ns, ended_ns = wire.write_started_ns, wire.write_ended_ns
+        stream.took(body_bytes, began_ns, ended_ns, end=end, acked_bytes=news)
         if news is not None:
             stream.acked(news, ledger.finished)
 
@@ -435,8 +443,14 @@ class Http2Connection(MultiplexedConnection):
     def kick(self) -> None:
         """Wake the writer, if there may be anything for it."""
         wake = self._wake
-        work = self.machine.has_output or self._begun or self._ranges
-        if wake is not None and (work or self._life in (_Life.LEAVING, _Life.OVER)):
+        if wake is None:
+            return
+        if (
+            self.machine.has_output
+            or self._begun
+            or self._ranges
+            or self._life in (_Life.LEAVING, _OVER)
+        ):
             self._wake = None
             wake.set()
 
@@ -484,12 +498,14 @@ class Http2Connection(MultiplexedConnection):
 
     def close_books(self, stream: RequestStream) -> None:
         """Enter what the kernel noted about the writes that held the request's ends."""
-        feed = self._feeds.pop(stream.stream_id, None)
-        if feed is not None:
-            feed.close()
-        span = self._spans.pop(stream.stream_id, None)
-        if span is not None and self._stream.stamps is not None:
-            enter_stamps(stream.exchange.recorder, self._stream.stamps, span)
+        if self._feeds:
+            feed = self._feeds.pop(stream.stream_id, None)
+            if feed is not None:
+                feed.close()
+        if self._spans:
+            span = self._spans.pop(stream.stream_id, None)
+            if span is not None and self._stream.stamps is not None:
+                enter_stamps(stream.exchange.recorder, self._stream.stamps, span)
 
     def never_written(self, stream: RequestStream) -> bool:
         """Whether the request's head was still waiting for the writer."""
@@ -497,7 +513,7 @@ class Http2Connection(MultiplexedConnection):
 
     def stream_finished(self) -> None:
         """Leave when draining and nobody is left."""
-        if self._life is _Life.DRAINING and not self.streams:
+        if self._life is _DRAINING and not self.streams:
             self._leave()
 
     def _acked_wire_bytes(self) -> int | None:

@@ -181,7 +181,7 @@ class Http3Connection(MultiplexedConnection):
 
     def send_at_once(self, exchange: Exchange, content: bytes) -> RequestStream | None:
         """Begin a request and send all of it, if it is alone; see the base class."""
-        if self.streams:
+        if self.streams or self.available_requests <= 0:
             return None
         stream_id = self.send_head(exchange, end=not content)
         stream = self.begin(stream_id, exchange, has_body=bool(content))

@@ -53,6 +53,7 @@ from .request_stream import RequestStream
 TURN_BYTES = 64 * 1024
 #: After a complete 2xx response: how long a peer may take nothing before the body is given up.
 LINGER_S = 1.0
+_OPEN = ConnectionState.OPEN
 
 
 class MultiplexedConnection(Connection):
@@ -83,29 +84,24 @@ class MultiplexedConnection(Connection):
     @property
     def available_requests(self) -> int:
         """How many more it takes now."""
-        return self.machine.available_streams if self.state is ConnectionState.OPEN else 0
+        return self.machine.available_streams if self.state is _OPEN else 0
 
     async def exchange(self, exchange: Exchange) -> RawResponse:
         """Carry one request; see `Connection.exchange`."""
         content = _in_memory(exchange.body)
-        begun = None
-        if content is not None and self.available_requests > 0:
-            begun = self.send_at_once(exchange, content)
-            if begun is not None and begun.end_flushed:
-                return await self._receive(begun)
+        begun = None if content is None else self.send_at_once(exchange, content)
+        if begun is not None and begun.end_flushed:
+            # It has left: what there is to wait for is its response.
+            try:
+                await self._wait_response(begun)
+                return begun.response()
+            finally:
+                self._finish(begun)
         with anyio.CancelScope(deadline=exchange.deadline_s):
             if content is not None:
                 return await self._carry(exchange, begun, content)
             return await self._carry_read(exchange)
         raise out_of_time(exchange.timeouts, exchange.recorder)
-
-    async def _receive(self, stream: RequestStream) -> RawResponse:
-        """Wait for the response to a request that has left."""
-        try:
-            await self._wait_response(stream)
-            return stream.response()
-        finally:
-            self._finish(stream)
 
     async def _carry_read(self, exchange: Exchange) -> RawResponse:
         """Carry a request whose body has to be read."""
@@ -363,7 +359,7 @@ class MultiplexedConnection(Connection):
     def _keep_bell(self, stream: RequestStream) -> None:
         if stream.bell is None:
             return
-        if self.state is ConnectionState.OPEN:
+        if self.state is _OPEN:
             self._bells.append(stream.bell)
         else:
             stream.bell.close()

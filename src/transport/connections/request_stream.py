@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
 
 import anyio
@@ -97,14 +97,15 @@ class RequestStream:
             return Phase.RECEIVE
         return Phase.WAIT if self.end_flushed else Phase.SEND
 
-    async def wait_changed(self, until_s: float = inf) -> bool:
-        """Wait until something happens; False when it is later than `until_s` of the loop's clock.
+    def wait_changed(self, until_s: float = inf) -> Awaitable[bool]:
+        """What to await for something to happen: False when it is later than `until_s` of the
+        loop's clock.
 
         One task at a time, which has just looked: what had happened before is not told.
         """
         if self.bell is None:
             self.bell = new_bell()
-        return await self.bell.wait(until_s)
+        return self.bell.wait(until_s)
 
     def wake(self) -> None:
         """Let everyone who waits look again."""

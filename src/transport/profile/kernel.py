@@ -76,6 +76,7 @@ def _place(name: str) -> slice:
 
 
 _UNACKED, _NOTSENT = _place("unacked_packets"), _place("notsent_bytes")
+_RTT = _place("rtt_us")
 
 
 def read_tcp_info(sock: socket.socket) -> bytes | None:
@@ -93,8 +94,7 @@ def read_tcp_info(sock: socket.socket) -> bytes | None:
 
 def rtt_us_of(raw: bytes) -> int | None:
     """The smoothed round trip alone, of what `read_tcp_info` brought."""
-    offset, _ = TCP_INFO_FIELDS["rtt_us"]
-    return _UINT.unpack_from(raw, offset)[0] if len(raw) >= offset + _UINT.size else None
+    return int.from_bytes(raw[_RTT], sys.byteorder) if len(raw) >= _RTT.stop else None
 
 
 def is_all_acked(raw: bytes) -> bool:

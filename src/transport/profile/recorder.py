@@ -25,6 +25,8 @@ class Reading(Protocol):
         """All figures."""
 
 
+# By plain int: an enum's members are looked up and turned into one each time.
+_FETCH_START = int(Moment.FETCH_START)
 _NO_TIMES: list[Ns | None] = [None] * len(Moment)
 
 
@@ -131,7 +133,7 @@ class Recorder:
     def begin_leg(self, url: str, *, is_redirect: bool = False) -> Leg:
         """Turn to a new request on the wire; marks its FETCH_START."""
         leg = Leg(url, is_redirect)
-        leg.times[Moment.FETCH_START] = self.now()
+        leg.times[_FETCH_START] = self.now()
         self.legs.append(leg)
         return leg
 

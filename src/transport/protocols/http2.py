@@ -52,7 +52,8 @@ class Http2Machine:
         if core.over or core.goaway is not None:
             return 0
         unused_ids = (_LAST_STREAM_ID - core.h2.highest_outbound_stream_id) // 2
-        return max(0, min(core.stream_limit - len(core.open), unused_ids))
+        free = core.stream_limit - len(core.open)
+        return free if 0 <= free <= unused_ids else max(0, min(free, unused_ids))
 
     def send_head(self, head: RequestHead, *, end: bool) -> int:
         """Begin a request and return its stream id. `end`: no body follows."""
@@ -67,9 +68,7 @@ class Http2Machine:
         return record.stream_id
 
     def send_whole(self, head: RequestHead, body: bytes) -> tuple[int, bytes] | None:
-        """Begin and end a request, when nothing waits to be sent before it and the windows allow.
-
-        A stream has to be available.
+        """Begin and end a request, if nothing waits to be sent before it and all of it may be.
 
         Returns:
             The stream id, and what the caller sends, all of it, before anything else; None, and
@@ -79,7 +78,7 @@ class Http2Machine:
         h2 = core.h2
         if core.queue.chunks or size > h2.outbound_flow_control_window:
             return None
-        if size > core.initial_windows[1]:
+        if size > core.initial_windows[1] or not self.available_streams:
             return None
         block = self._heads.encode(head)
         record = core.begin(head.method, body_bytes=size, end=True)

@@ -121,7 +121,8 @@ class Http2Core:
     def forget(self, stream_id: int) -> None:
         """Drop what is kept about a stream."""
         self.records.pop(stream_id, None)
-        self._stop_waiting(stream_id)
+        if self._starved or self._promised:
+            self._stop_waiting(stream_id)
 
     def window(self, stream_id: int) -> int:
         """Body bytes that the peer takes of a stream now; never negative."""
