@@ -21,7 +21,7 @@ _HTTP_VERSIONS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class Response:
     """A complete response; its body is in memory and was not content-decoded."""
 
@@ -36,6 +36,28 @@ class Response:
     """`HTTP/1.1`, `HTTP/2` or `HTTP/3`."""
     profile: Profile | None = field(repr=False)
     """What happened when; None when the call was made with `profile=False`."""
+
+    def __init__(
+        self,
+        *,
+        status_code: int,
+        headers: Headers,
+        content: bytes,
+        trailers: Headers,
+        url: str,
+        http_version: str,
+        profile: Profile | None,
+    ) -> None:
+        # In one step: frozen, each field would take a call.
+        self.__dict__.update(
+            status_code=status_code,
+            headers=headers,
+            content=content,
+            trailers=trailers,
+            url=url,
+            http_version=http_version,
+            profile=profile,
+        )
 
     @property
     def is_success(self) -> bool:

@@ -8,6 +8,7 @@ CRLF, which suits text typed into a form and would damage data.
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -79,6 +80,10 @@ async def multipart_body(
         SourceUnavailable: a file is missing, unreadable or not a regular file.
     """
     delimiter = _new_boundary() if boundary is None else _checked_boundary(boundary)
+    if fields == () and mimetypes.inited and isinstance(files, list) and len(files) == 1:
+        only: Part = files[0]
+        if type(only.file) is bytes and not only.headers:
+            return _of_bytes(only, only.file, delimiter)
     layout = _Layout(delimiter)
     for name, value in form_fields(fields):
         layout.add_field(name, value)
@@ -91,6 +96,18 @@ async def multipart_body(
             used_up.append(part.file)
         layout.add_file(part, source)
     return MultipartBody(layout.finish(), delimiter)
+
+
+def _of_bytes(part: Part, content: bytes, boundary: str) -> MultipartBody:
+    """What a `_Layout` comes to that holds nothing but a file's bytes."""
+    filename, content_type = part.filename, part.content_type
+    if filename is None:
+        filename = _NAMELESS
+    if content_type is None:
+        content_type = guess_content_type(filename)
+    head, delimiter = _part_head(part.name, filename, content_type), boundary.encode()
+    begin, end = b"--%b\r\n%b\r\n" % (delimiter, head), b"\r\n--%b--\r\n" % delimiter
+    return MultipartBody((MemorySource([begin, content, end]),), boundary)
 
 
 class _Layout:

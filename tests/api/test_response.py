@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, fields, replace
+
 import pytest
 
 from trilane.api.response import Response, response_of
@@ -78,3 +80,14 @@ def test_the_profile_is_that_of_the_record() -> None:
     given = response_of(outcome, recorder)
     assert given.profile == fold(recorder)
     assert response_of(outcome, None).profile is None
+
+
+def test_it_is_a_frozen_dataclass() -> None:
+    got = response(b"body", 201)
+
+    changed = replace(got, status_code=404, content=b"other")
+    assert (changed.status_code, changed.content, changed.url) == (404, b"other", got.url)
+    assert replace(changed, status_code=201, content=b"body") == got
+    assert {field.name: getattr(got, field.name) for field in fields(got)} == vars(got)
+    with pytest.raises(FrozenInstanceError):
+        got.status_code = 200  # type: ignore[misc]

@@ -24,6 +24,7 @@ from trilane.transport.errors import (
     InvalidHeader,
     SourceNotRewindable,
     SourceUnavailable,
+    TransportError,
     UsageError,
 )
 from trilane.transport.multipart import MultipartBody, Part, multipart_body
@@ -132,6 +133,34 @@ async def test_three_foreign_parsers_find_what_was_put_in(
         [part(name, None, None, value.encode()) for name, value in fields]
         + [part(name, filename, kind, content) for name, filename, content in files],
     )
+
+
+_NAMES = st.one_of(st.text(max_size=8), st.sampled_from(["file", "a.txt", "b.tar.gz", "\0", "é"]))
+
+
+@given(
+    st.builds(
+        Part,
+        _NAMES,
+        st.binary(max_size=20),
+        filename=st.none() | _NAMES,
+        content_type=st.none() | st.sampled_from(["", "a/b", "a\nb", "é"]),
+        headers=st.sampled_from([(), {}, {"x-more": "1"}, {"content-type": "a/b"}]),
+    )
+)
+async def test_one_file_from_memory_is_laid_out_like_any(part: Part) -> None:
+    """A list of one such is taken in one step, a tuple is not."""
+    await source_from(b"")  # which reads the tables of types
+    outcomes: list[object] = []
+    for files in ([part], (part,)):
+        try:
+            body = await multipart_body((), files, boundary="b")
+        except TransportError as error:
+            outcomes.append((type(error), str(error)))
+        else:
+            assert body.rewindable
+            outcomes.append((body.content_type, body.length, b"".join(body.in_memory() or ())))
+    assert outcomes[0] == outcomes[1]
 
 
 @given(content=st.binary(max_size=300), steps=st.lists(st.integers(1, 80), min_size=1, max_size=9))
