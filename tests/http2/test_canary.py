@@ -39,7 +39,7 @@ NAMES = [
     *(("window", name) for name in ("_bytes_processed", "current_window_size")),
     ("window", "max_window_size"),
     *(("encoder", name) for name in ("header_table_size", "table_size_changes")),
-    *(("table", name) for name in ("dynamic_entries", "maxsize", "resized")),
+    *(("table", name) for name in ("dynamic_entries", "_maxsize", "resized")),
     ("decoder", "max_header_list_size"),
 ]
 

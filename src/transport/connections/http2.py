@@ -239,20 +239,20 @@ class Http2Connection(MultiplexedConnection):
 
     def send_at_once(self, exchange: Exchange, content: bytes) -> RequestStream | None:
         """Begin a request and write all of it, if it is alone; see the base class."""
-        prompt = self._prompt
-        if self.streams or prompt is None or not self._is_free(prompt, len(content)):
+        prompt, size = self._prompt, len(content)
+        if self.streams or prompt is None or not self._is_free(prompt, size):
             return None
         begun = self.machine.send_whole(exchange.head, content)
         if begun is None:
             return None
         stream_id, frames = begun
-        stream = self.begin(stream_id, exchange, has_body=bool(content))
-        stream.body_queued, stream.end_queued = len(content), True
+        stream = self.begin(stream_id, exchange, has_body=size > 0)
+        stream.body_queued, stream.end_queued = size, True
         self._begin_write(stream)
         if self._write_now(prompt, frames):
-            self._account(stream, len(content), None, end=True)
+            self._account(stream, size, None, end=True)
         else:
-            self._leave_to_writer([OutChunk(stream_id, frames, len(content), end=True)])
+            self._leave_to_writer([OutChunk(stream_id, frames, size, end=True)])
         return stream
 
     def _is_free(self, prompt: PromptStream, byte_count: int) -> bool:

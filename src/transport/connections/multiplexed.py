@@ -344,7 +344,7 @@ class MultiplexedConnection(Connection):
     def _finish(self, stream: RequestStream) -> None:
         if not (stream.ended and stream.end_flushed):
             self.machine.reset_stream(stream.stream_id, response_complete=stream.ended)
-        leg = stream.exchange.recorder.leg
+        leg = stream.leg
         totals = self.machine.stream_totals(stream.stream_id)
         leg.sent_bytes, leg.received_bytes = totals.sent_bytes, totals.received_bytes
         if leg.reading is None:
@@ -366,7 +366,7 @@ class MultiplexedConnection(Connection):
 
     def _take_sample(self, stream: RequestStream) -> None:
         if stream.exchange.profile:
-            stream.exchange.recorder.leg.reading = self.take_reading(stream)
+            stream.leg.reading = self.take_reading(stream)
 
     # --- hooks of the driver ----------------------------------------------------------------
 

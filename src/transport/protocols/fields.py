@@ -66,7 +66,10 @@ def form_apart(fields: TextFields) -> tuple[str | None, TextFields]:
     for at in range(len(fields) - 1, -1, -1):  # uploads have it last
         name, value = fields[at]
         if "boundary=" in value and name.lower() == "content-type":
-            return value.strip(" \t"), fields[:at] + fields[at + 1 :]
+            rest = fields[:at]
+            if after := fields[at + 1 :]:
+                rest += after
+            return value.strip(" \t"), rest
     return None, fields
 
 

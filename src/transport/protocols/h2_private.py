@@ -243,9 +243,10 @@ class TableMark:
     def changed(self) -> bool:
         """Whether the same bytes may mean something else than when this was last asked."""
         table = self._coder.header_table
-        first = table.dynamic_entries[0] if table.dynamic_entries else None
-        same = first is self._first and table.maxsize == self._size and not table.resized
-        self._first, self._size = first, table.maxsize
+        entries, size = table.dynamic_entries, table._maxsize  # noqa: SLF001 - spares two calls
+        first = entries[0] if entries else None
+        same = first is self._first and size == self._size and not table.resized
+        self._first, self._size = first, size
         return not same
 
 

@@ -82,7 +82,6 @@ class Http2Machine:
             return None
         block = self._heads.encode(head)
         record = core.begin(head.method, body_bytes=size, end=True)
-        core.guard.earn_bytes(size)
         frames = request_frames(record.stream_id, block, body, h2.max_outbound_frame_size)
         record.sent_bytes = len(frames)
         return record.stream_id, frames

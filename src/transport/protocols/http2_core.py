@@ -109,7 +109,7 @@ class Http2Core:
         h2_private.begin_stream(h2, stream_id, method, windows, body_bytes=body_bytes, end=end)
         self.records[stream_id] = record = StreamRecord(stream_id, method, local_ended=end)
         self.open.add(stream_id)
-        self.guard.earn_request()
+        self.guard.earn_request(body_bytes)
         return record
 
     def settings_changed(self) -> None:

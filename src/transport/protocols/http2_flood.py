@@ -70,9 +70,9 @@ class FloodGuard:
         """Body bytes were sent or received."""
         self._coins = min(self._coins + body_bytes, _FULL)
 
-    def earn_request(self) -> None:
-        """A request began."""
-        self.earn_bytes(FRAMES_PER_REQUEST * BYTES_PER_FRAME)
+    def earn_request(self, body_bytes: int = 0) -> None:
+        """A request began, and so much of its body was sent with it."""
+        self.earn_bytes(FRAMES_PER_REQUEST * BYTES_PER_FRAME + body_bytes)
 
 
 def _empty() -> Violation:

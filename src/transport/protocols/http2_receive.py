@@ -151,30 +151,27 @@ class Http2Receiver:
 
         0, and nothing done, when it is anything but what an ordinary upload is answered with.
         """
-        record, known = self._core.records.get(stream_id), self._known_heads.get(block)
-        if known is None or record is None or not self._awaits_head(record):
+        core = self._core
+        record, known = core.records.get(stream_id), self._known_heads.get(block)
+        if known is None or record is None or record.length is not None or record.over:
             return 0
-        found = whole_frame_at(data, start) if record.local_ended else None
-        if found is None or found[:3] != (_DATA, FLAG_END_STREAM, stream_id):
+        found = whole_frame_at(data, start) if record.method != "HEAD" else None
+        if found is None:
             return 0
-        end = found[3]
+        kind, flags, next_id, end = found
+        if kind != _DATA or flags != FLAG_END_STREAM or next_id != stream_id:
+            return 0
         head, length = known
         body = data[start + HEADER_BYTES : end]
-        if not body or length not in (None, len(body)):
-            return 0
-        core = self._core
-        if not core.answered(record, len(body)):
+        size = len(body)
+        if not size or (length is not None and length != size) or not core.answered(record, size):
             return 0
         core.guard.charge_one()
-        core.guard.earn_bytes(len(body))
-        sizes = HEADER_BYTES + len(block), end - start
-        record.received_bytes += sum(sizes)
-        core.events.append(ResponseReceived(stream_id, head, sizes[0], body, sizes[1]))
+        core.guard.earn_bytes(size)
+        head_bytes, body_bytes = HEADER_BYTES + len(block), end - start
+        record.received_bytes += head_bytes + body_bytes
+        core.events.append(ResponseReceived(stream_id, head, head_bytes, body, body_bytes))
         return end
-
-    def _awaits_head(self, record: StreamRecord) -> bool:
-        """Whether a final response head may come that means what it says: not HEAD's."""
-        return record.length is None and not record.over and record.method != "HEAD"
 
     def _take_plain(self, kind: int, flags: int, stream_id: int, payload: bytes) -> bool:
         """Whether it was what nearly every response is made of, taken without h2's frames.
@@ -182,7 +179,7 @@ class Http2Receiver:
         A big upload gets thousands of WINDOW_UPDATE frames, and hardly anything else.
         """
         if kind == _WINDOW_UPDATE:
-            return self._take_credit(stream_id, window_increment(payload))
+            return self._take_credit(stream_id, payload)
         record = self._core.records.get(stream_id)
         if record is None or record.over:
             return False
@@ -224,16 +221,17 @@ class Http2Receiver:
         self._take_head(record, *known, HEADER_BYTES + len(block))
         return True
 
-    def _take_credit(self, stream_id: int, increment: int) -> bool:
+    def _take_credit(self, stream_id: int, payload: bytes) -> bool:
         """Whether it was an ordinary WINDOW_UPDATE."""
+        core = self._core
         if stream_id:
-            record = self._core.records.get(stream_id)
+            record = core.records.get(stream_id)
             if record is None or record.over:
                 return False
-        taken = h2_private.give_window(self._core.h2, stream_id, increment)
-        if taken:
-            self._core.guard.charge_one()
-        return taken
+        if not h2_private.give_window(core.h2, stream_id, window_increment(payload)):
+            return False
+        core.guard.charge_one()
+        return True
 
     def _feed(self, frame: Frame) -> list[h2_events.Event]:
         try:
