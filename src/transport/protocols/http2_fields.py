@@ -32,29 +32,28 @@ class HeadEncoder:
     def encode(self, head: RequestHead) -> bytes:
         """The field block of a request, which must be the next one sent."""
         form, rest = form_apart(head.headers.fields)
-        block = self._encode(head, rest)
+        # It also changes when the peer wants another size, which the next block has to confirm.
+        changed = self._mark.changed()
+        block = None if changed else self._known.get((head.method, head.url.text, rest))
+        if block is None:
+            block = self._encode(head, rest, known=not changed)
         if form is not None:
             block += unindexed_content_type(form.encode("latin-1"))
         if head.content_length is not None and announces_length(head):
             block += unindexed_content_length(b"%d" % head.content_length)
         return block
 
-    def _encode(self, head: RequestHead, rest: TextFields) -> bytes:
-        """The fields that many requests have alike."""
-        key = (head.method, head.url.text, rest)
-        # It also changes when the peer wants another size, which the next block has to confirm.
-        changed = self._mark.changed()
-        if changed or len(self._known) >= _KNOWN_HEADS:
+    def _encode(self, head: RequestHead, rest: TextFields, *, known: bool) -> bytes:
+        """The fields that many requests have alike; whether earlier ones are still good."""
+        if not known or len(self._known) >= _KNOWN_HEADS:
             self._known.clear()
-        block = self._known.get(key)
-        if block is None:
-            alike = replace(head, headers=Headers.of(rest), content_length=None)
-            block = self._encoder.encode(hpack_fields(alike))
-            if self._mark.changed():
-                # What has just entered the table has moved all that the others refer to.
-                self._known.clear()
-            elif not changed:
-                self._known[key] = block
+        alike = replace(head, headers=Headers.of(rest), content_length=None)
+        block: bytes = self._encoder.encode(hpack_fields(alike))
+        if self._mark.changed():
+            # What has just entered the table has moved all that the others refer to.
+            self._known.clear()
+        elif known:
+            self._known[head.method, head.url.text, rest] = block
         return block
 
 
