@@ -75,8 +75,14 @@ def with_a_train_on_its_way(make_pair: MakePair) -> Pair:
     return pair
 
 
+def reader_of(pair: Pair, now_s: float) -> PlainPackets:
+    reader = PlainPackets(pair.machine.quic)
+    reader.begin(now_s)
+    return reader
+
+
 def take(pair: Pair, datagram: bytes, now_s: float) -> bool:
-    return PlainPackets(pair.machine.quic, now_s).take(datagram, SERVER)
+    return reader_of(pair, now_s).take(datagram, SERVER)
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -132,7 +138,7 @@ def test_an_unusual_header_is_left_alone(make_pair: MakePair, first_byte: int) -
 def test_a_packet_is_taken_once(make_pair: MakePair) -> None:
     pair = with_a_train_on_its_way(make_pair)
     datagram = packet(pair, ack(NEWEST, 1))
-    reader = PlainPackets(pair.machine.quic, pair.now_s)
+    reader = reader_of(pair, pair.now_s)
 
     assert [reader.take(datagram, SERVER) for _ in range(2)] == [True, False]
 
@@ -140,7 +146,7 @@ def test_a_packet_is_taken_once(make_pair: MakePair) -> None:
 def test_forged_strayed_and_short_datagrams_are_left_alone(make_pair: MakePair) -> None:
     pair = with_a_train_on_its_way(make_pair)
     datagram = packet(pair, ack(NEWEST, 1))
-    reader = PlainPackets(pair.machine.quic, pair.now_s)
+    reader = reader_of(pair, pair.now_s)
 
     assert not reader.take(datagram[:-1] + bytes((datagram[-1] ^ 1,)), SERVER)
     assert not reader.take(datagram, ("192.0.2.9", 443))
@@ -151,7 +157,7 @@ def test_forged_strayed_and_short_datagrams_are_left_alone(make_pair: MakePair) 
 def test_gaps_in_what_arrives_are_bounded(make_pair: MakePair) -> None:
     pair = with_a_train_on_its_way(make_pair)
     quic = pair.machine.quic
-    reader = PlainPackets(quic, pair.now_s)
+    reader = reader_of(pair, pair.now_s)
     for number in range(1000, 1000 + 4 * MAX_ACK_RANGES, 2):
         assert reader.take(packet(pair, ack(NEWEST, 1), number=number), SERVER)
 

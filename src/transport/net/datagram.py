@@ -37,6 +37,7 @@ Address = tuple[str, int]
 _LINUX = sys.platform == "linux"
 # linux/udp.h, linux/in.h, linux/in6.h: names that CPython 3.11 lacks.
 _SOL_UDP = 17
+_SOL_SOCKET = socket.SOL_SOCKET
 _UDP_SEGMENT = 103
 _UDP_GRO = 104
 _IP_MTU_DISCOVER = 10
@@ -442,40 +443,37 @@ class DatagramSocket:
             self.counters.received_bytes += count
             # IPv6's has two more.
             address = source if len(source) == _ADDRESS_PARTS else source[:_ADDRESS_PARTS]
-            stamp = self._split(count, control, address, received)
-            stamps += [stamp] * (len(received) - len(stamps))
+            size, stamp = self._described(control)
+            data = self._buffer[:count].tobytes()
+            if 0 < size < count:
+                parts = range(0, count, size)
+                received += [(data[start : start + size], address) for start in parts]
+                stamps += [stamp] * len(parts)
+            else:
+                received.append((data, address))
+                stamps.append(stamp)
         self.arrived_ns = []
         if received:
             self.counters.received_datagrams += len(received)
-            clocks = ClockPair()
-            self.arrived_ns = [
-                clocks.monotonic_ns(stamp, not_before_ns=emptied_ns) for stamp in stamps
-            ]
+            self.arrived_ns = ClockPair().moments_ns(stamps, not_before_ns=emptied_ns)
             self.read_ns = time.monotonic_ns()
         return received
 
-    def _split(
-        self,
-        count: int,
-        control: list[tuple[int, int, bytes]],
-        source: Address,
-        into: list[tuple[bytes, Address]],
-    ) -> int | None:
-        """Take the datagrams of one call; when they arrived, on the kernel's clock."""
-        size, stamp = count, None
+    def _described(self, control: list[tuple[int, int, bytes]]) -> tuple[int, int | None]:
+        """Of the datagrams of one call: the size of each if they are many, and when they arrived.
+
+        The latter on the kernel's clock.
+        """
+        size, stamp = 0, None
         for level, kind, data in control:
-            if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-                stamp = epoch_ns(data)
-            elif level == _SOL_UDP and kind == _UDP_GRO and len(data) >= _GRO_SIZE.size:
-                size = _GRO_SIZE.unpack_from(data)[0]
+            if level == _SOL_SOCKET:
+                stamp = epoch_ns(data) if kind == SO_TIMESTAMPNS else stamp
+            elif level == _SOL_UDP:
+                if kind == _UDP_GRO and len(data) >= _GRO_SIZE.size:
+                    size = _GRO_SIZE.unpack_from(data)[0]
             elif (place := _ARRIVED_AT.get((level, kind))) is not None:
                 self.arrived_elsewhere |= data[place] != self._local_packed
-        if size == count:
-            into.append((bytes(self._buffer[:count]), source))
-        else:
-            starts, whole = range(0, count, size or 1), self._buffer[:count]
-            into.extend((bytes(whole[start : start + size]), source) for start in starts)
-        return stamp
+        return size, stamp
 
     def _note_receive_error(self, exc: OSError) -> None:
         # Nothing in the queue: a platform that reports errors without saying for which address.

@@ -17,7 +17,6 @@ SO_TIMESTAMPING = 37
 # struct timespec as the kernel's old socket interface has it: two native longs. The message of
 # SO_TIMESTAMPING begins with the one made by software.
 _TIMESPEC = struct.Struct("@ll")
-_CLOCK_LOOKS = 3
 
 
 def stamp_of(control: Sequence[ControlMessage], kind: int) -> int | None:
@@ -32,8 +31,10 @@ def epoch_ns(data: bytes) -> int | None:
     """What the data of such a control message says."""
     if len(data) < _TIMESPEC.size:
         return None
+    seconds: int
+    nanoseconds: int
     seconds, nanoseconds = _TIMESPEC.unpack_from(data)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return seconds * 1_000_000_000 + nanoseconds
 
 
 class ClockPair:
@@ -42,12 +43,18 @@ class ClockPair:
     __slots__ = ("_offset_ns",)
 
     def __init__(self) -> None:
+        now_ns, epoch_ns = time.monotonic_ns, time.time_ns
         # Being interrupted between the two readings makes an offset too small.
-        self._offset_ns = max(time.monotonic_ns() - time.time_ns() for _ in range(_CLOCK_LOOKS))
+        self._offset_ns = max(now_ns() - epoch_ns(), now_ns() - epoch_ns(), now_ns() - epoch_ns())
 
     def monotonic_ns(self, epoch_ns: int | None, *, not_before_ns: int = 0) -> int:
         """The moment, within its bounds whoever sets the epoch clock; without one, the present."""
-        now_ns = time.monotonic_ns()
-        if epoch_ns is None:
-            return now_ns
-        return min(max(epoch_ns + self._offset_ns, not_before_ns), now_ns)
+        return self.moments_ns((epoch_ns,), not_before_ns=not_before_ns)[0]
+
+    def moments_ns(self, epoch_ns: Sequence[int | None], *, not_before_ns: int = 0) -> list[int]:
+        """The same of several moments."""
+        now_ns, offset_ns = time.monotonic_ns(), self._offset_ns
+        return [
+            now_ns if stamp is None else min(max(stamp + offset_ns, not_before_ns), now_ns)
+            for stamp in epoch_ns
+        ]

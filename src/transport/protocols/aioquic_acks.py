@@ -67,27 +67,25 @@ class _Said(NamedTuple):
     max_stream_data: tuple[QuicStream, int] | None
     max_streams: int | None
 
-    @property
-    def asks_for_ack(self) -> bool:
-        """Whether it says more than what it acknowledges (RFC 9000 §13.2)."""
-        limits = (self.max_data, self.max_stream_data, self.max_streams)
-        return any(limit is not None for limit in limits)
-
 
 class PlainPackets:
-    """Takes the packets of one batch that acknowledge and raise limits, and do nothing else.
+    """Takes the packets of a batch that acknowledge and raise limits, and do nothing else.
 
-    What it looks at of the connection is looked at once: as soon as another packet was given to
-    the connection, another one of these is needed.
+    What it looks at of the connection is looked at once, by `begin`: which is needed again as soon
+    as another packet was given to the connection.
     """
 
-    __slots__ = ("_address", "_any", "_keys", "_now_s", "_quic", "_space")
+    __slots__ = ("_address", "_any", "_cid", "_keys", "_now_s", "_quic", "_space")
 
-    def __init__(self, quic: QuicConnection, now_s: float) -> None:
-        """Begin; `now_s` is when the batch is taken."""
+    def __init__(self, quic: QuicConnection) -> None:
         self._quic = quic
+
+    def begin(self, now_s: float) -> None:
+        """Begin with packets that are taken now."""
+        quic = self._quic
         self._now_s = now_s
         self._any = False
+        self._cid = b""  # of ours, the one to which the last packet went
         self._space = quic._spaces[Epoch.ONE_RTT]
         self._keys = _keys(quic) if _may_take(quic) else None
         self._address = quic._network_paths[0].addr
@@ -95,11 +93,13 @@ class PlainPackets:
     def take(self, datagram: bytes, address: Address) -> bool:
         """Take a datagram if that is all it holds; otherwise do nothing."""
         quic, space, keys = self._quic, self._space, self._keys
-        cid = datagram[1 : 1 + len(quic.host_cid)]
         if keys is None or self._address != address:
             return False
-        if cid != quic.host_cid and all(cid != each.cid for each in quic._host_cids):
-            return False
+        cid = datagram[1 : 1 + len(quic.host_cid)]
+        if cid != self._cid:
+            if all(cid != each.cid for each in quic._host_cids):
+                return False
+            self._cid = cid
         opened = _open(datagram, cid, keys, space.expected_packet_number)
         if opened is None:
             return False
@@ -121,23 +121,24 @@ class PlainPackets:
 
     def _heed(self, said: _Said, space: QuicPacketSpace) -> None:
         quic, now_s = self._quic, self._now_s
-        if said.acked is not None:
-            delay_s = (said.ack_delay << quic._remote_ack_delay_exponent) / 1_000_000
+        acked, ack_delay, max_data, max_stream_data, max_streams = said
+        if acked is not None:
+            delay_s = (ack_delay << quic._remote_ack_delay_exponent) / 1_000_000
             quic._loss.on_ack_received(
-                ack_rangeset=said.acked, ack_delay=delay_s, now=now_s, space=space
+                ack_rangeset=acked, ack_delay=delay_s, now=now_s, space=space
             )
-        if not said.asks_for_ack:
+        if max_data is None and max_stream_data is None and max_streams is None:
             return
         # RFC 9000 §19.9 - §19.11: a limit that is not larger says nothing.
-        if said.max_data is not None and said.max_data > quic._remote_max_data:
-            quic._remote_max_data = said.max_data
-        if said.max_stream_data is not None:
-            stream, limit = said.max_stream_data
+        if max_data is not None and max_data > quic._remote_max_data:
+            quic._remote_max_data = max_data
+        if max_stream_data is not None:
+            stream, limit = max_stream_data
             stream.max_stream_data_remote = max(stream.max_stream_data_remote, limit)
-        if said.max_streams is not None and said.max_streams > quic._remote_max_streams_bidi:
-            quic._remote_max_streams_bidi = said.max_streams
+        if max_streams is not None and max_streams > quic._remote_max_streams_bidi:
+            quic._remote_max_streams_bidi = max_streams
         if space.ack_at is None:
-            # Unlike an acknowledgement, a limit asks for one.
+            # What says more than what it acknowledges asks for an answer (RFC 9000 §13.2).
             space.ack_at = now_s + quic._ack_delay
 
 

@@ -55,7 +55,7 @@ class WatchedRecovery(QuicPacketRecovery):
         self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
     ) -> None:
         """Act on an ACK frame, at once or at the end of a batch."""
-        largest = ack_rangeset.bounds().stop - 1
+        largest = ack_rangeset[-1].stop - 1
         arrived_s = self._watched.round_trips.arrived_s
         ack = _HeldAck(ack_rangeset, largest, ack_delay, arrived_s, now, space)
         if not (self._holding and self.handshake_confirmed and space.is_application_data):
@@ -64,12 +64,13 @@ class WatchedRecovery(QuicPacketRecovery):
         held, self._held = self._held, ack
         if held is None:
             return
-        if len(held.acked) + len(ack.acked) > _MOST_JOINED_RANGES:
-            self._take(held)
-            return
         newer, older = (ack, held) if largest > held.largest_packet else (held, ack)
-        for each in older.acked:
-            newer.acked.add(each.start, each.stop)
+        if not _says_all_of(newer.acked, older.acked):
+            if len(held.acked) + len(ack.acked) > _MOST_JOINED_RANGES:
+                self._take(held)
+                return
+            for each in older.acked:
+                newer.acked.add(each.start, each.stop)
         self._held = newer
 
     def reschedule_data(self, *, now: float, speed_up_handshake: bool = False) -> None:
@@ -136,3 +137,8 @@ class AcksTogether:
         self._loss._holding = False
         if error is None:
             self._loss.take_held()
+
+
+def _says_all_of(newer: RangeSet, older: RangeSet) -> bool:
+    """Whether the ranges of an older acknowledgement all lie in the last one of a newer one."""
+    return newer[-1].start <= older[0].start
