@@ -18,7 +18,7 @@ from tests.http3.pair import Upload
 from trilane.transport.net.memory_datagram import LinkConditions
 from trilane.transport.protocols import http3
 from trilane.transport.protocols.aioquic_private import recovery_figures
-from trilane.transport.protocols.aioquic_trains import packet_keys, train_room
+from trilane.transport.protocols.aioquic_trains import TrainBooks
 from trilane.transport.protocols.bulk_train import TRUNCATED_NUMBERS
 from trilane.transport.protocols.events import (
     BodyAcked,
@@ -168,9 +168,9 @@ def test_trains_carry_out_a_key_update(make_pair: MakePair) -> None:
     begin(pair, CONTENT)
     pair.run(lambda: pair.trains > 2)
     quic = pair.machine.quic
-    before = packet_keys(quic)
+    before = TrainBooks(quic).keys()
     quic.request_key_update()
-    after = packet_keys(quic)
+    after = TrainBooks(quic).keys()
 
     assert after.first_byte_bits ^ before.first_byte_bits == KEY_PHASE_BIT
     assert after.iv != before.iv
@@ -349,8 +349,8 @@ def test_a_train_does_not_go_past_where_its_numbers_begin_again(make_pair: MakeP
     begin(pair, CONTENT)
     pair.run(lambda: pair.trains > 2)
     quic = pair.machine.quic
-    pair.run(lambda: train_room(quic, pair.now_s, others_wait=False) > 5)
+    pair.run(lambda: TrainBooks(quic).room(pair.now_s, others_wait=False) > 5)
     quic._packet_number = TRUNCATED_NUMBERS - 5
     quic._spaces[Epoch.ONE_RTT].largest_acked_packet = TRUNCATED_NUMBERS - 9
 
-    assert train_room(quic, pair.now_s, others_wait=False) == 5
+    assert TrainBooks(quic).room(pair.now_s, others_wait=False) == 5

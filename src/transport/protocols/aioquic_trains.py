@@ -204,18 +204,19 @@ class BulkStream:
         if self.over or self._stream.is_blocked or len(sender._pending) == 0:
             return None
         first = sender._pending[0]
+        start = first.start
         credit = quic._remote_max_data - quic._remote_max_data_used
         limit = min(sender.highest_offset + credit, self._stream.max_stream_data_remote)
         size, cid = quic._max_datagram_size, quic._peer_cid.cid
-        furthest = min(first.stop, first.start + packets * size, limit)
+        furthest = min(first.stop, start + packets * size, limit)
         share = data_per_packet(size, cid, self.stream_id, furthest)
-        stop = min(furthest, first.start + packets * share)
-        if stop <= first.start:
+        stop = min(furthest, start + packets * share)
+        if stop <= start:
             return None
-        # Where offsets become longer, `stop` may lie below that while `furthest` does not.
-        share = data_per_packet(size, cid, self.stream_id, stop)
-        fin = stop == sender._buffer_fin
-        return Plan(self.stream_id, first.start, stop, fin=fin, share=share)
+        if furthest != stop:
+            # Where offsets become longer, `stop` may lie below that while `furthest` does not.
+            share = data_per_packet(size, cid, self.stream_id, stop)
+        return Plan(self.stream_id, start, stop, stop == sender._buffer_fin, share)
 
     def sent(self, quic: QuicConnection, plan: Plan) -> None:
         """Note that a train has carried it."""
@@ -245,87 +246,101 @@ def take_over(quic: QuicConnection, stream_id: int) -> BulkStream:
     return BulkStream(quic._streams[stream_id], stream_id)
 
 
-def may_send_trains(quic: QuicConnection) -> bool:
-    """Whether trains can be sent: not in a handshake, on an unvalidated path or as a probe.
+class TrainBooks:
+    """Where aioquic keeps what trains depend on and what is noted of them.
 
-    A qlog is written by aioquic, so with one it sends everything; and AES it must be.
+    Made when the handshake is confirmed, after which a connection keeps its packet space and its
+    keys' place; finding them by name takes as long as half of what is done with them.
     """
-    return (
-        quic._handshake_confirmed
-        and quic._state is QuicConnectionState.CONNECTED
-        and not quic._close_pending
-        and not quic._probe_pending
-        and quic._quic_logger is None
-        and quic._network_paths[0].is_validated
-        and _cipher(quic) is not None
-    )
 
+    __slots__ = ("_loss", "_pair", "_quic", "_space")
 
-def packet_keys(quic: QuicConnection) -> PacketKeys:
-    """The keys of the next packet; carries out a key update that was asked for."""
-    pair = quic._cryptos[Epoch.ONE_RTT]
-    if pair._update_key_requested:
-        pair._update_key("local_update")
-    cipher, protection, aead = _cipher(quic), pair.send.hp, pair.send.aead
-    if cipher is None or protection is None or aead is None:
-        raise RuntimeError("no train may be sent")
-    bits = quic._spin_bit << 5 | pair.key_phase << 2
-    return PacketKeys(cipher, aead._iv, protection._encryptor, bits)
+    def __init__(self, quic: QuicConnection) -> None:
+        self._quic = quic
+        self._loss = quic._loss
+        self._pair = quic._cryptos[Epoch.ONE_RTT]
+        self._space = quic._spaces[Epoch.ONE_RTT]
 
+    @property
+    def may_send(self) -> bool:
+        """Whether trains can be sent: not on an unvalidated path or as a probe.
 
-def _cipher(quic: QuicConnection) -> AESGCM | None:
-    aead = quic._cryptos[Epoch.ONE_RTT].send.aead
-    return aead._aead if aead is not None and isinstance(aead._aead, AESGCM) else None
+        A qlog is written by aioquic, so with one it sends everything; and AES it must be.
+        """
+        quic, aead = self._quic, self._pair.send.aead
+        return (
+            quic._state is QuicConnectionState.CONNECTED
+            and not quic._close_pending
+            and not quic._probe_pending
+            and quic._quic_logger is None
+            and quic._network_paths[0].is_validated
+            and aead is not None
+            and isinstance(aead._aead, AESGCM)
+        )
+
+    def keys(self) -> PacketKeys:
+        """The keys of the next packet; carries out a key update that was asked for."""
+        pair = self._pair
+        if pair._update_key_requested:
+            pair._update_key("local_update")
+        protection, aead = pair.send.hp, pair.send.aead
+        if protection is None or aead is None or not isinstance(aead._aead, AESGCM):
+            raise RuntimeError("no train may be sent")
+        bits = self._quic._spin_bit << 5 | pair.key_phase << 2
+        return PacketKeys(aead._aead, aead._iv, protection._encryptor, bits)
+
+    def room(self, now_s: float, *, others_wait: bool) -> int:
+        """Packets that may be sent now; when the pacer holds them back, aioquic's timer knows.
+
+        With `others_wait`, packets of aioquic's own may wait for that timer, which then stays.
+        """
+        quic, controller = self._quic, self._loss._cc
+        size, number = quic._max_datagram_size, quic._packet_number
+        window = (controller.congestion_window - controller.bytes_in_flight) // size
+        numbers = self._space.largest_acked_packet + _MOST_IN_FLIGHT - number
+        if window <= 0 or numbers <= 0:
+            return 0
+        pacer = self._pacer
+        paced = pacer.room(now_s)
+        if paced <= 0:
+            quic._pacing_at = pacer.next_send_time(now_s)
+        elif not others_wait:
+            quic._pacing_at = None
+        distinct = TRUNCATED_NUMBERS - number % TRUNCATED_NUMBERS
+        return min(window, numbers, paced, distinct, most_packets(size))
+
+    def register(self, stream: BulkStream, plan: Plan, now_s: float) -> int:
+        """Enter the packets of a stream's train; how many they are."""
+        quic, space = self._quic, self._space
+        first = quic._packet_number
+        count = -((plan.start - plan.stop) // plan.share)
+        overhead = quic._max_datagram_size - plan.share
+        train = SentTrain(stream, plan, first, overhead, now_s)
+        run = TrainRun(train, first, first + count - 1)
+        space.sent_packets[first] = cast("QuicSentPacket", run)
+        total = plan.stop - plan.start + count * overhead
+        space.ack_eliciting_in_flight += count
+        quic._packet_number = first + count
+        quic._network_paths[0].bytes_sent += total
+        self._loss._time_of_last_sent_ack_eliciting_packet = now_s
+        # The controllers look at a packet's size and time only.
+        self._loss._cc.on_packet_sent(packet=cast("QuicSentPacket", _SentBytes(now_s, total)))
+        self._pacer.spend(count)
+        if not quic._ack_eliciting_sent_since_receipt:
+            # RFC 9000 §10.1: the first packet that asks for an answer restarts the idle timer.
+            quic._close_at = now_s + quic._idle_timeout()
+            quic._ack_eliciting_sent_since_receipt = True
+        stream.sent(quic, plan)
+        return count
+
+    @property
+    def _pacer(self) -> Pacer:
+        return self._loss._pacer  # type: ignore[return-value]  # ours, since `pace`
 
 
 def destination(quic: QuicConnection) -> tuple[Address, bytes]:
     """Where packets go, and the connection id they carry."""
     return quic._network_paths[0].addr, quic._peer_cid.cid
-
-
-def train_room(quic: QuicConnection, now_s: float, *, others_wait: bool) -> int:
-    """Packets that may be sent now; when the pacer holds them back, aioquic's timer knows.
-
-    With `others_wait`, packets of aioquic's own may wait for that timer, which then stays.
-    """
-    size = quic._max_datagram_size
-    loss = quic._loss
-    space = quic._spaces[Epoch.ONE_RTT]
-    window = (loss.congestion_window - loss.bytes_in_flight) // size
-    numbers = space.largest_acked_packet + _MOST_IN_FLIGHT - quic._packet_number
-    if window <= 0 or numbers <= 0:
-        return 0
-    pacer = cast("Pacer", loss._pacer)
-    paced = pacer.room(now_s)
-    if paced <= 0:
-        quic._pacing_at = pacer.next_send_time(now_s)
-    elif not others_wait:
-        quic._pacing_at = None
-    distinct = TRUNCATED_NUMBERS - quic._packet_number % TRUNCATED_NUMBERS
-    return min(window, numbers, paced, distinct, most_packets(size))
-
-
-def register(quic: QuicConnection, stream: BulkStream, plan: Plan, now_s: float) -> int:
-    """Enter the packets of a stream's train into the books of aioquic; how many they are."""
-    space, first = quic._spaces[Epoch.ONE_RTT], quic._packet_number
-    count = -((plan.start - plan.stop) // plan.share)
-    number = first + count
-    train = SentTrain(stream, plan, first, quic._max_datagram_size - plan.share, now_s)
-    space.sent_packets[first] = cast("QuicSentPacket", TrainRun(train, first, number - 1))
-    total = train.bytes_of(first, number - 1)
-    space.ack_eliciting_in_flight += count
-    quic._packet_number = number
-    quic._network_paths[0].bytes_sent += total
-    quic._loss._time_of_last_sent_ack_eliciting_packet = now_s
-    # The controllers look at a packet's size and time only.
-    quic._loss._cc.on_packet_sent(packet=cast("QuicSentPacket", _SentBytes(now_s, total)))
-    cast("Pacer", quic._loss._pacer).spend(count)
-    if not quic._ack_eliciting_sent_since_receipt:
-        # RFC 9000 §10.1: the first packet that asks for an answer restarts the idle timer.
-        quic._close_at = now_s + quic._idle_timeout()
-        quic._ack_eliciting_sent_since_receipt = True
-    stream.sent(quic, plan)
-    return count
 
 
 def acknowledge(

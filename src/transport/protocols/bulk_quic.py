@@ -27,6 +27,7 @@ class BulkSender:
     def __init__(self, quic: QuicConnection) -> None:
         self._quic = quic
         self._builder = TrainBuilder()
+        self._books: trains.TrainBooks | None = None
         self._streams: dict[int, trains.BulkStream] = {}
         self._turns: deque[trains.BulkStream] = deque()
         """Whose turn is next; each gets one train."""
@@ -45,8 +46,14 @@ class BulkSender:
 
     @property
     def may_send(self) -> bool:
-        """Whether it has bodies, and may send them now."""
-        return bool(self._streams) and trains.may_send_trains(self._quic)
+        """Whether it has bodies, and may send them now; never before the handshake is confirmed."""
+        if not self._streams:
+            return False
+        if self._books is None:
+            if not private.handshake_confirmed(self._quic):
+                return False
+            self._books = trains.TrainBooks(self._quic)
+        return self._books.may_send
 
     def hide(self) -> list[trains.BulkStream]:
         """Keep aioquic from sending what trains can carry, until it is given to `show`."""
@@ -63,17 +70,18 @@ class BulkSender:
     def next_train(self, now_s: float, *, others_wait: bool) -> Train | None:
         """Build the next train that congestion control, pacing and flow control allow.
 
-        `others_wait`: see `train_room`.
+        `others_wait`: see `TrainBooks.room`.
         """
-        if not self.may_send:
+        books = self._books if self.may_send else None
+        if books is None:
             return None
-        room = trains.train_room(self._quic, now_s, others_wait=others_wait)
+        room = books.room(now_s, others_wait=others_wait)
         if room <= 0:
             return None
         for _ in range(len(self._turns)):
             stream = self._turns[0]
             self._turns.rotate(-1)
-            train = self._build(stream, room, now_s)
+            train = self._build(books, stream, room, now_s)
             if train is not None:
                 return train
         return None
@@ -99,7 +107,9 @@ class BulkSender:
         del self._streams[stream.stream_id]
         self._turns.remove(stream)
 
-    def _build(self, stream: trains.BulkStream, room: int, now_s: float) -> Train | None:
+    def _build(
+        self, books: trains.TrainBooks, stream: trains.BulkStream, room: int, now_s: float
+    ) -> Train | None:
         plan = stream.next_plan(self._quic, room)
         if plan is None or stream.content.failure is not None:
             return None
@@ -108,7 +118,7 @@ class BulkSender:
         try:
             data = self._builder.build(
                 plan,
-                trains.packet_keys(self._quic),
+                books.keys(),
                 cid=cid,
                 first_packet=private.next_packet_number(self._quic),
                 datagram_bytes=size,
@@ -116,5 +126,5 @@ class BulkSender:
             )
         except SourceError:
             return None  # `sweep` has the reason
-        count = trains.register(self._quic, stream, plan, now_s)
+        count = books.register(stream, plan, now_s)
         return Train(data, size, count, address)

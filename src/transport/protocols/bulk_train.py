@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.ciphers import CipherContext
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -54,7 +55,8 @@ _Shape = tuple[int, bytes, int, int]
 connection id, bytes of a STREAM frame's type and stream id, and of its offset."""
 
 
-@dataclass(frozen=True, slots=True)
+# Three of these are made for every train, of which to freeze them would take as long as its send.
+@dataclass(slots=True)
 class PacketKeys:
     """What 1-RTT packets are protected with now."""
 
@@ -66,7 +68,7 @@ class PacketKeys:
     """Spin bit and key phase, in place."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
     """What a train is to carry."""
 
@@ -80,7 +82,7 @@ class Plan:
     """Stream bytes in each packet but perhaps the last."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Train:
     """Datagrams side by side in one buffer, which is used again for the next train."""
 
@@ -155,7 +157,7 @@ class _Places:
         """Write the frame headers of so many packets; what `plan.fin` adds is left out."""
         plain, step = self._plain, self.payload_bytes
         end = count * step
-        stream = bytes((_STREAM_WITH_OFFSET,)) + encode_varint(plan.stream_id)
+        stream = _stream_frame(plan.stream_id)
         if stream != self._stream:
             self._stream = stream
             for at, byte in enumerate(stream):
@@ -247,7 +249,7 @@ class TrainBuilder:
         shape = (
             datagram_bytes,
             cid,
-            1 + len(encode_varint(plan.stream_id)),
+            len(_stream_frame(plan.stream_id)),
             _offset_bytes(plan.stop),
         )
         if self._places is None or shape != self._places.shape:
@@ -284,9 +286,15 @@ def most_packets(datagram_bytes: int) -> int:
 def data_per_packet(datagram_bytes: int, cid: bytes, stream_id: int, stop: int) -> int:
     """Stream bytes that fit a packet of a train which ends at this stream offset."""
     header_bytes = 1 + len(cid) + _PACKET_NUMBER_BYTES
-    frame_bytes = 1 + len(encode_varint(stream_id)) + _offset_bytes(stop)
+    frame_bytes = len(_stream_frame(stream_id)) + _offset_bytes(stop)
     return datagram_bytes - header_bytes - frame_bytes - _TAG_BYTES
 
 
 def _offset_bytes(stop: int) -> int:
     return _SHORT_BYTES if stop <= _SHORT_OFFSETS else _LONG_BYTES
+
+
+@lru_cache(maxsize=64)
+def _stream_frame(stream_id: int) -> bytes:
+    """Type and stream id."""
+    return bytes((_STREAM_WITH_OFFSET,)) + encode_varint(stream_id)
