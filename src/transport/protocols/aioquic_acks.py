@@ -9,7 +9,7 @@ is left to aioquic, untouched: a packet is recognised before any state has chang
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from aioquic._buffer import Buffer, BufferReadError
 from aioquic.quic.connection import (
@@ -17,19 +17,23 @@ from aioquic.quic.connection import (
     QuicConnection,
     QuicConnectionState,
 )
-from aioquic.quic.packet import QuicFrameType, decode_packet_number, pull_ack_frame
-from aioquic.quic.rangeset import RangeSet
+from aioquic.quic.packet import QuicFrameType, decode_packet_number
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from .aioquic_recovery import WatchedRecovery
 from .machine import Address
 
 #: What only acknowledges and raises limits has no more bytes, as a rule: while no long body is on
 #: its way, larger datagrams are not worth looking into for that.
 LITTLE_BYTES = 48
+#: For how long the answer to a larger limit is held back: aioquic promises 25 ms at the most (RFC
+#: 9000 §13.2.1), and answers after one. Nothing of the peer's sending depends on it, and on a fast
+#: path one answer to each would cost a twentieth of an upload.
+LIMIT_ACK_DELAY_S = 0.02
 # RFC 9000 §17.3.1, of a 1-RTT packet's first byte.
 _LONG_HEADER = 0x80
 _SPIN_BIT = 0x20
@@ -44,6 +48,11 @@ _LONGEST_NUMBER = 4
 _NONCE_BYTES = 12
 # RFC 9000 §2.1: what tells streams begun by the server, or of one direction.
 _NOT_A_REQUEST = 0x03
+# Plain numbers, which are compared faster.
+_ACK = int(QuicFrameType.ACK)
+_MAX_DATA = int(QuicFrameType.MAX_DATA)
+_MAX_STREAM_DATA = int(QuicFrameType.MAX_STREAM_DATA)
+_MAX_STREAMS = int(QuicFrameType.MAX_STREAMS_BIDI)
 
 
 class _Keys(NamedTuple):
@@ -60,7 +69,7 @@ class _Keys(NamedTuple):
 class _Said(NamedTuple):
     """What a packet says; None where it says nothing."""
 
-    acked: RangeSet | None
+    acked: list[range] | None
     ack_delay: int
     """As it is written."""
     max_data: int | None
@@ -71,14 +80,15 @@ class _Said(NamedTuple):
 class PlainPackets:
     """Takes the packets of a batch that acknowledge and raise limits, and do nothing else.
 
-    What it looks at of the connection is looked at once, by `begin`: which is needed again as soon
-    as another packet was given to the connection.
+    In a block of `AcksTogether`. What it looks at of the connection is looked at once, by `begin`,
+    which is needed again as soon as another packet was given to the connection.
     """
 
-    __slots__ = ("_address", "_any", "_cid", "_keys", "_now_s", "_quic", "_space")
+    __slots__ = ("_address", "_any", "_cid", "_keys", "_loss", "_now_s", "_quic", "_space")
 
     def __init__(self, quic: QuicConnection) -> None:
         self._quic = quic
+        self._loss = cast("WatchedRecovery", quic._loss)
 
     def begin(self, now_s: float) -> None:
         """Begin with packets that are taken now."""
@@ -124,9 +134,7 @@ class PlainPackets:
         acked, ack_delay, max_data, max_stream_data, max_streams = said
         if acked is not None:
             delay_s = (ack_delay << quic._remote_ack_delay_exponent) / 1_000_000
-            quic._loss.on_ack_received(
-                ack_rangeset=acked, ack_delay=delay_s, now=now_s, space=space
-            )
+            self._loss.hold(acked, delay_s, now_s, space)
         if max_data is None and max_stream_data is None and max_streams is None:
             return
         # RFC 9000 §19.9 - §19.11: a limit that is not larger says nothing.
@@ -139,7 +147,7 @@ class PlainPackets:
             quic._remote_max_streams_bidi = max_streams
         if space.ack_at is None:
             # What says more than what it acknowledges asks for an answer (RFC 9000 §13.2).
-            space.ack_at = now_s + quic._ack_delay
+            space.ack_at = now_s + LIMIT_ACK_DELAY_S
 
 
 def _may_take(quic: QuicConnection) -> bool:
@@ -188,28 +196,29 @@ def _open(datagram: bytes, cid: bytes, keys: _Keys, expected: int) -> tuple[int,
 
 def _said(quic: QuicConnection, payload: bytes) -> _Said | None:
     """What a packet says, if each of its frames is of a known kind and there once at most."""
-    acked: RangeSet | None = None
+    acked: list[range] | None = None
     delay = 0
     max_data: int | None = None
     max_stream_data: tuple[QuicStream, int] | None = None
     max_streams: int | None = None
     buffer = Buffer(data=payload)
+    pull = buffer.pull_uint_var
     try:
         while not buffer.eof():
-            kind = buffer.pull_uint_var()
-            if kind == QuicFrameType.ACK and acked is None:
-                acked, delay = pull_ack_frame(buffer)
-            elif kind == QuicFrameType.MAX_DATA and max_data is None:
-                max_data = buffer.pull_uint_var()
-            elif kind == QuicFrameType.MAX_STREAM_DATA and max_stream_data is None:
+            kind = pull()
+            if kind == _ACK and acked is None:
+                acked, delay = _ack_frame(pull)
+            elif kind == _MAX_DATA and max_data is None:
+                max_data = pull()
+            elif kind == _MAX_STREAM_DATA and max_stream_data is None:
                 # Of requests only: whether others may be sent on is not ours to judge.
-                stream_id = buffer.pull_uint_var()
+                stream_id = pull()
                 stream = quic._streams.get(stream_id)
                 if stream is None or stream_id & _NOT_A_REQUEST:
                     return None
-                max_stream_data = stream, buffer.pull_uint_var()
-            elif kind == QuicFrameType.MAX_STREAMS_BIDI and max_streams is None:
-                max_streams = buffer.pull_uint_var()
+                max_stream_data = stream, pull()
+            elif kind == _MAX_STREAMS and max_streams is None:
+                max_streams = pull()
                 # What waits for the limit, or a limit that cannot be, is aioquic's.
                 if quic._streams_blocked_bidi or max_streams > STREAM_COUNT_MAX:
                     return None
@@ -218,6 +227,26 @@ def _said(quic: QuicConnection, payload: bytes) -> _Said | None:
     except (BufferReadError, ValueError):
         return None
     return _Said(acked, delay, max_data, max_stream_data, max_streams) if payload else None
+
+
+def _ack_frame(pull: Callable[[], int]) -> tuple[list[range], int]:
+    """The ranges of an ACK frame without its type, ascending, and its delay (RFC 9000 §19.3).
+
+    Raises:
+        BufferReadError: it is not all there.
+        ValueError: it acknowledges packets below the first.
+    """
+    largest, delay, more, length = pull(), pull(), pull(), pull()
+    smallest = largest - length
+    acked = [range(smallest, largest + 1)]
+    for _ in range(more):
+        largest = smallest - pull() - 2
+        smallest = largest - pull()
+        acked.append(range(smallest, largest + 1))
+    if smallest < 0:
+        raise ValueError("a packet below the first is acknowledged")
+    acked.reverse()
+    return acked, delay
 
 
 def _note(space: QuicPacketSpace, number: int, now_s: float) -> None:

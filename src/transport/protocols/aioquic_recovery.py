@@ -7,6 +7,7 @@ Part of `aioquic_private`, under the same canary test, and imported by its parts
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol, cast
@@ -16,14 +17,14 @@ from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 
 from .aioquic_trains import acknowledge, separate
-from .aioquic_window import UsedWindow
+from .aioquic_window import Acknowledged
 from .quic_round_trips import RoundTrips
 
 #: More ranges than this are not joined to others: each is compared with each.
 _MOST_JOINED_RANGES = 16
 
 
-class _Watched(Protocol):
+class _Watched(Acknowledged, Protocol):
     """What the congestion controller offers beside its own."""
 
     round_trips: RoundTrips
@@ -35,10 +36,10 @@ class _Watched(Protocol):
 class _HeldAck:
     """Acknowledgements that arrived together, as one."""
 
-    acked: RangeSet
-    largest_packet: int
+    acked: Sequence[range]
+    """Ascending, with gaps between them."""
     delay_s: float
-    """With the largest."""
+    """With the largest packet."""
     arrived_s: float | None
     """The same."""
     now_s: float
@@ -55,23 +56,43 @@ class WatchedRecovery(QuicPacketRecovery):
         self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
     ) -> None:
         """Act on an ACK frame, at once or at the end of a batch."""
-        largest = ack_rangeset[-1].stop - 1
-        arrived_s = self._watched.round_trips.arrived_s
-        ack = _HeldAck(ack_rangeset, largest, ack_delay, arrived_s, now, space)
-        if not (self._holding and self.handshake_confirmed and space.is_application_data):
-            self._take(ack)
-            return
-        held, self._held = self._held, ack
+        acked = list(ack_rangeset)
+        if self._holding and self.handshake_confirmed and space.is_application_data:
+            self.hold(acked, ack_delay, now, space)
+        else:
+            arrived_s = self._watched.round_trips.arrived_s
+            self._take(_HeldAck(acked, ack_delay, arrived_s, now, space))
+
+    def hold(
+        self, acked: Sequence[range], delay_s: float, now_s: float, space: QuicPacketSpace
+    ) -> None:
+        """Act on an ACK frame of 1-RTT packets at the end of the batch, as `AcksTogether` does.
+
+        Args:
+            acked: the ranges of packets, ascending, with gaps between them.
+            delay_s: what the peer says of how long it held it back.
+            now_s: when the batch is taken.
+            space: of the packets.
+        """
+        held = self._held
         if held is None:
+            arrived_s = self._watched.round_trips.arrived_s
+            self._held = _HeldAck(acked, delay_s, arrived_s, now_s, space)
             return
-        newer, older = (ack, held) if largest > held.largest_packet else (held, ack)
-        if not _says_all_of(newer.acked, older.acked):
-            if len(held.acked) + len(ack.acked) > _MOST_JOINED_RANGES:
-                self._take(held)
+        newer, older = acked, held.acked
+        is_newer = acked[-1].stop > older[-1].stop
+        if not is_newer:
+            newer, older = older, newer
+        if newer[-1].start > older[0].start:
+            # Not all of what is older lies in the last range, as it does when nothing was lost.
+            if len(newer) + len(older) > _MOST_JOINED_RANGES:
+                self.take_held()
+                self.hold(acked, delay_s, now_s, space)
                 return
-            for each in older.acked:
-                newer.acked.add(each.start, each.stop)
-        self._held = newer
+            newer = _union(newer, older)
+        held.acked = newer
+        if is_newer:
+            held.delay_s, held.arrived_s = delay_s, self._watched.round_trips.arrived_s
 
     def reschedule_data(self, *, now: float, speed_up_handshake: bool = False) -> None:
         """Have a probe sent, which carries what the oldest packet carried."""
@@ -95,16 +116,21 @@ class WatchedRecovery(QuicPacketRecovery):
             self._take(held)
 
     def _take(self, ack: _HeldAck) -> None:
-        self._watched.round_trips.arrived_s = ack.arrived_s
-        self._watched.on_ack(ack.largest_packet, self._credible(ack.delay_s, ack.space))
-        acknowledge(ack.space, ack.acked, cast("UsedWindow", self._cc), ack.now_s)
+        acked, space, watched = ack.acked, ack.space, self._watched
+        watched.round_trips.arrived_s = ack.arrived_s
+        watched.on_ack(acked[-1].stop - 1, self._credible(ack.delay_s, space))
+        acknowledge(space, acked, watched, ack.now_s)
         super().on_ack_received(
-            ack_rangeset=ack.acked, ack_delay=ack.delay_s, now=ack.now_s, space=ack.space
+            # Backwards, each range finds its place at once.
+            ack_rangeset=RangeSet(reversed(acked)),
+            ack_delay=ack.delay_s,
+            now=ack.now_s,
+            space=space,
         )
 
     @property
     def _watched(self) -> _Watched:
-        return cast("_Watched", self._cc)
+        return self._cc  # type: ignore[return-value]  # ours, see `COUNTING_CONTROLLERS`
 
     def _credible(self, ack_delay_s: float, space: QuicPacketSpace) -> float | None:
         """What of the delay that the peer states is taken off (RFC 9002 §5.3).
@@ -139,6 +165,8 @@ class AcksTogether:
             self._loss.take_held()
 
 
-def _says_all_of(newer: RangeSet, older: RangeSet) -> bool:
-    """Whether the ranges of an older acknowledgement all lie in the last one of a newer one."""
-    return newer[-1].start <= older[0].start
+def _union(one: Sequence[range], other: Sequence[range]) -> list[range]:
+    joined = RangeSet(one)
+    for each in other:
+        joined.add(each.start, each.stop)
+    return list(joined)

@@ -10,7 +10,7 @@ detection, congestion control, pacing, timers and acknowledgements are aioquic's
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter, itemgetter
 from typing import cast
 
@@ -27,7 +27,7 @@ from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from .aioquic_window import Pacer, UsedWindow
+from .aioquic_window import Acknowledged, Pacer
 from .bulk_train import (
     TRUNCATED_NUMBERS,
     PacketKeys,
@@ -344,31 +344,29 @@ def destination(quic: QuicConnection) -> tuple[Address, bytes]:
 
 
 def acknowledge(
-    space: QuicPacketSpace, acked: Iterable[range], window: UsedWindow, now_s: float
+    space: QuicPacketSpace, acked: Sequence[range], window: Acknowledged, now_s: float
 ) -> None:
     """Take what an ACK frame newly acknowledges of trains, many packets at a time.
 
     The last packet of all is left to aioquic, which takes a round-trip sample with it, looks for
     losses and resets its timers.
     """
-    ranges = list(acked)
     sent = _records(space)
     numbers = list(sent)
+    whole = acked[-1]
     # A run is known by its first packet, which may lie before what is acknowledged of it.
-    start = max(bisect_right(numbers, ranges[0].start) - 1, 0)
-    stop = bisect_left(numbers, ranges[-1].stop)
+    start = max(bisect_right(numbers, acked[0].start) - 1, 0)
+    stop = bisect_left(numbers, whole.stop)
     settled: list[TrainRun] = []
     kept: list[tuple[int, _Sent]] = []
-    whole = ranges[-1]
     for number in numbers[start:stop]:
         record = sent[number]
-        if isinstance(record, TrainRun):
-            if whole.start <= number and record.last < whole.stop:
-                settled.append(record)
-            else:
-                _divide(record, ranges, settled, kept)
-        else:
+        if not isinstance(record, TrainRun):
             kept.append((number, record))
+        elif whole.start <= number and record.last < whole.stop:
+            settled.append(record)
+        else:
+            _divide(record, acked, settled, kept)
     if not settled:
         return
     last = settled.pop()
@@ -407,7 +405,7 @@ def separate(space: QuicPacketSpace, limit: int) -> None:
 
 def _divide(
     run: TrainRun,
-    ranges: list[range],
+    ranges: Sequence[range],
     settled: list[TrainRun],
     kept: list[tuple[int, _Sent]],
 ) -> None:

@@ -59,6 +59,14 @@ class SentBytes(Protocol):
     sent_bytes: int
 
 
+class Acknowledged(Protocol):
+    """What takes acknowledgements of many packets at once."""
+
+    def on_packets_acked(self, *, now: float, count: int, sent: SentBytes) -> None:
+        """Take note that so many packets, sent together, arrived."""
+        ...
+
+
 class UsedWindow(QuicCongestionControl):
     """Lets the window grow only while it is used (RFC 9002 §7.8); goes before a controller."""
 
