@@ -89,7 +89,7 @@ class QuicLink:
         carried, just before the first and just after the last system call."""
         self.confirmed_ns: Ns | None = None
         """When the server's HANDSHAKE_DONE was read, if that was while the handshake ran."""
-        self.socket.on_departure = self._departed
+        self.socket.on_departure = machine.departed
         self._bell: Bell | None = None
         self._stale = True
         """The machine was changed since it was last asked for datagrams."""
@@ -319,11 +319,6 @@ class QuicLink:
     def _deliver(self, events: list[Event], read_ns: Ns, arrived_ns: Ns) -> None:
         for event in events:
             self.on_event(event, arrived_ns if isinstance(event, BodyAcked) else read_ns)
-
-    # --- what round trips are made of ---------------------------------------------------------
-
-    def _departed(self, datagram_count: int, at: Ns) -> None:
-        self.machine.departed(datagram_count, at / 1e9)
 
     # --- the path -----------------------------------------------------------------------------
 

@@ -371,7 +371,13 @@ class DatagramSocket:
         if count > 1:
             control = [(_SOL_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(segment_bytes))]
         try:
-            sent = self._sendmsg(data, control, address)
+            try:
+                sent = self._socket.sendmsg(data, control, 0, address)
+            except OSError as exc:
+                # An ICMP error waiting on the socket is reported in place of the send.
+                if isinstance(exc, BlockingIOError) or not self._drain_error_queue():
+                    raise
+                sent = self._socket.sendmsg(data, control, 0, address)
         except BlockingIOError:
             return None
         except OSError as exc:
@@ -380,19 +386,6 @@ class DatagramSocket:
         self.counters.sent_datagrams += count
         self.counters.sent_bytes += sent
         return count
-
-    def _sendmsg(
-        self, data: Sequence[Buffer], control: list[tuple[int, int, bytes]], address: Address
-    ) -> int:
-        try:
-            return self._socket.sendmsg(data, control, 0, address)
-        except BlockingIOError:
-            raise
-        except OSError:
-            # An ICMP error waiting on the socket is reported in place of the send.
-            if not self._drain_error_queue():
-                raise
-            return self._socket.sendmsg(data, control, 0, address)
 
     def _refused(self, exc: OSError, count: int, address: Address) -> int:
         """What a failed send means; how many datagrams to skip."""

@@ -351,14 +351,14 @@ class Http3Machine:
             self._sweep()
             note_limit(self._limits, self.quic, self._streams.values(), now_s)
 
-    def departed(self, datagram_count: int, at_s: float) -> None:
+    def departed(self, datagram_count: int, at_ns: int) -> None:
         """Say when the operating system got the next datagrams of the last `transmit`.
 
         Building and encrypting a batch takes milliseconds that are no part of a round trip. A
         datagram is counted as one packet: those of a handshake may hold more, but they are few and
-        leave together.
+        leave together. `at_ns` is on the clock of `now_s`.
         """
-        self.round_trips.left(self._leaving_packet, at_s)
+        self.round_trips.left(self._leaving_packet, at_ns / 1e9)
         self._leaving_packet += datagram_count
 
     def take_sent(self) -> list[Sent]:

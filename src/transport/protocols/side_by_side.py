@@ -5,7 +5,7 @@ What is done to that integer is done to all of them, as long as none outgrows it
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 #: As many at once as any caller needs.
 MOST_NUMBERS = 256
@@ -19,9 +19,11 @@ def repeated(number: int, count: int, size_bytes: int) -> int:
 def evenly_spaced(first: int, step: int, count: int, size_bytes: int) -> int:
     """`first`, `first + step` and so on, the first one highest, each in so many bytes."""
     ones, places = _combs(count, size_bytes)
-    return first * ones + step * places
+    return first * ones + (places if step == 1 else step * places)
 
 
+# Most trains are of the same length.
+@lru_cache(maxsize=16)
 def _combs(count: int, size_bytes: int) -> tuple[int, int]:
     """So many ones, and the numbers from zero, each in so many bytes."""
     ones, places = _longest_combs(size_bytes)
