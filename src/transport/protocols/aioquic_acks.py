@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from aioquic._buffer import Buffer, BufferReadError
+from aioquic._crypto import AEAD
 from aioquic.quic.connection import (
     STREAM_COUNT_MAX,
     QuicConnection,
     QuicConnectionState,
 )
+from aioquic.quic.crypto import CryptoContext
 from aioquic.quic.packet import QuicFrameType, decode_packet_number
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
@@ -78,32 +80,52 @@ class _Said(NamedTuple):
 
 
 class PlainPackets:
-    """Takes the packets of a batch that acknowledge and raise limits, and do nothing else.
+    """Takes packets that acknowledge and raise limits, and do nothing else.
 
-    In a block of `AcksTogether`. What it looks at of the connection is looked at once, by `begin`,
-    which is needed again as soon as another packet was given to the connection.
+    In a block of `AcksTogether`. What cannot change while there are no other packets is looked up
+    once: as soon as another one was given to the connection, another one of these is needed.
     """
 
-    __slots__ = ("_address", "_any", "_cid", "_keys", "_loss", "_now_s", "_quic", "_space")
+    __slots__ = (
+        "_address",
+        "_aead",
+        "_any",
+        "_cid",
+        "_keys",
+        "_loss",
+        "_may_take",
+        "_now_s",
+        "_pair",
+        "_quic",
+        "_space",
+    )
 
     def __init__(self, quic: QuicConnection) -> None:
         self._quic = quic
         self._loss = cast("WatchedRecovery", quic._loss)
+        self._pair = quic._cryptos[Epoch.ONE_RTT]
+        self._space = quic._spaces[Epoch.ONE_RTT]
+        self._cid = b""
+        """Of our connection ids, the one that was used last."""
+        self._aead: AEAD | None = None
+        self._keys: _Keys | None = None
 
     def begin(self, now_s: float) -> None:
-        """Begin with packets that are taken now."""
+        """Begin with packets that are read together, now."""
         quic = self._quic
         self._now_s = now_s
         self._any = False
-        self._cid = b""  # of ours, the one to which the last packet went
-        self._space = quic._spaces[Epoch.ONE_RTT]
-        self._keys = _keys(quic) if _may_take(quic) else None
+        self._may_take = _may_take(quic)
         self._address = quic._network_paths[0].addr
+        context = self._pair.recv
+        if context.aead is not self._aead:
+            # The first time, and when this end has updated the keys.
+            self._aead, self._keys = context.aead, _keys(context)
 
     def take(self, datagram: bytes, address: Address) -> bool:
         """Take a datagram if that is all it holds; otherwise do nothing."""
         quic, space, keys = self._quic, self._space, self._keys
-        if keys is None or self._address != address:
+        if not self._may_take or keys is None or self._address != address:
             return False
         cid = datagram[1 : 1 + len(quic.host_cid)]
         if cid != self._cid:
@@ -162,8 +184,7 @@ def _may_take(quic: QuicConnection) -> bool:
     )
 
 
-def _keys(quic: QuicConnection) -> _Keys | None:
-    context = quic._cryptos[Epoch.ONE_RTT].recv
+def _keys(context: CryptoContext) -> _Keys | None:
     aead, protection = context.aead, context.hp
     if aead is None or protection is None or not isinstance(aead._aead, AESGCM):
         return None

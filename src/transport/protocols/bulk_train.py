@@ -108,7 +108,8 @@ class _Places:
     __slots__ = (
         "_cid_bytes",
         "_offset_bytes",
-        "_plain",
+        "_packets_room",
+        "_plain_room",
         "_size",
         "_stream",
         "bodies",
@@ -137,8 +138,11 @@ class _Places:
         """What is encrypted of a full packet."""
         count = most_packets(size)
         starts, payloads = range(0, size * count, size), range(0, payload * count, payload)
-        self._plain = plain = memoryview(bytearray(payload * count))
-        self.packets = packets = memoryview(bytearray(count * size))
+        # Bytes that lie apart are written into a bytearray four times as fast as into a view of it.
+        self._plain_room = bytearray(payload * count)
+        self._packets_room = bytearray(count * size)
+        plain = memoryview(self._plain_room)
+        self.packets = packets = memoryview(self._packets_room)
         """Encrypted, and what is given to the operating system."""
         self._size, self._cid_bytes = size, len(cid)
         self._stream = b""
@@ -155,7 +159,7 @@ class _Places:
 
     def put_frame_headers(self, plan: Plan, count: int) -> None:
         """Write the frame headers of so many packets; what `plan.fin` adds is left out."""
-        plain, step = self._plain, self.payload_bytes
+        plain, step = self._plain_room, self.payload_bytes
         end = count * step
         stream = _stream_frame(plan.stream_id)
         if stream != self._stream:
@@ -177,7 +181,7 @@ class _Places:
             count: how many packets there are.
             masks: of all of them.
         """
-        packets, size = self.packets, self._size
+        packets, size = self._packets_room, self._size
         plain = evenly_spaced(first_bytes, 1, count, _SAMPLE_BYTES)
         mask = int.from_bytes(masks, "big") >> _MASK_SHIFT & repeated(_MASKED, count, _SAMPLE_BYTES)
         headers = (plain ^ mask).to_bytes(count * _SAMPLE_BYTES, "big")

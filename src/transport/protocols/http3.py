@@ -118,7 +118,7 @@ class Http3Machine:
         self._head_limit_bytes = response_head_bytes
         self._key_since_packet = 0
         self._bulk = BulkSender(self.quic)
-        self._plain = PlainPackets(self.quic)
+        self._plain: PlainPackets | None = None
         self._limits = LimitClock()
         self._disturbed = True
         """More has happened since the last `transmit` than what trains make happen."""
@@ -278,17 +278,20 @@ class Http3Machine:
             arrived_s: when each of them arrived, if known; this is what round trips end with.
         """
         arrivals: Iterable[float | None] = arrived_s or repeat(None, len(datagrams))
-        plain, ready = self._plain, False
+        plain, begun = self._plain, False
         with self._guarded(), AcksTogether(self.quic):
             for (data, address), at_s in zip(datagrams, arrivals, strict=True):
                 self.round_trips.arrived_s = at_s
                 if len(data) <= LITTLE_BYTES or not self._bulk.idle:
-                    if not ready:
+                    if plain is None:
+                        plain = self._plain = PlainPackets(self.quic)
+                    if not begun:
                         plain.begin(now_s)
-                        ready = True
+                        begun = True
                     if plain.take(data, address):
                         continue
-                ready, self._disturbed = False, True
+                self._plain = plain = None
+                begun, self._disturbed = False, True
                 if private.is_stateless_reset(self.quic, data):
                     self.give_up(FORGOTTEN)
                     break
