@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from aioquic._buffer import Buffer, BufferReadError
-from aioquic._crypto import AEAD
 from aioquic.quic.connection import (
     STREAM_COUNT_MAX,
     QuicConnection,
@@ -107,7 +106,7 @@ class PlainPackets:
         self._space = quic._spaces[Epoch.ONE_RTT]
         self._cid = b""
         """Of our connection ids, the one that was used last."""
-        self._aead: AEAD | None = None
+        self._aead: object = None
         self._keys: _Keys | None = None
 
     def begin(self, now_s: float) -> None:
