@@ -419,9 +419,9 @@ class MultiplexedConnection(Connection):
 
 def _in_memory(body: Body | None) -> bytes | None:
     """All of a short body that is in memory; None when it has to be read."""
-    if body is None or body.length == 0:
+    if body is None or (length := body.length) == 0:
         return b""
-    pieces = body.in_memory() if is_short(body) else None
+    pieces = None if length is None or length > TURN_BYTES else body.in_memory()
     return None if pieces is None else b"".join(pieces)
 
 

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, Self
 
+# Named once: `super()` looks it up each time.
+_set_result = asyncio.Future.set_result
+
 
 class PromptFuture(asyncio.Future[bool]):
     """What one task awaits; `resolve`, in a callback of the event loop, has it go on.
@@ -32,7 +35,7 @@ class PromptFuture(asyncio.Future[bool]):
             self.set_result(result)
             return
         self._waiting = None
-        super().set_result(result)
+        _set_result(self, result)
         step, context = waiting
         if context is None:
             step(self)
