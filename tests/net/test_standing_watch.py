@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from collections.abc import Callable
+
 import anyio
 import anyio.lowlevel
 import pytest
 
 from tests.net.support import connected
 from trilane.transport.errors import ConnectionLost
+from trilane.transport.net.tcp import TcpStream
 
 
 async def test_nothing_is_lost_when_the_receiver_is_cancelled_as_the_bytes_arrive() -> None:
@@ -98,3 +103,88 @@ async def test_a_wait_lasts_as_long_as_it_was_asked_for_whatever_was_asked_befor
         with anyio.move_on_after(0.02) as scope:
             await stream.receive()
         assert scope.cancelled_caught
+
+
+def _pieces_of_one_turn(act: Callable[[TcpStream, socket.socket], bool]) -> list[bytes]:
+    """What is taken before the loop's next turn, when `act` is done with each piece that is."""
+
+    async def main() -> list[bytes]:
+        with connected() as (stream, peer):
+            taken: list[bytes] = []
+            first_turn: list[list[bytes]] = []
+            loop = asyncio.get_running_loop()
+
+            def take(piece: bytes) -> bool:
+                if not taken:
+                    loop.call_soon(lambda: first_turn.append(taken.copy()))
+                taken.append(piece)
+                return act(stream, peer) and not first_turn
+
+            receiver = asyncio.create_task(stream.receive_each(take))
+            await asyncio.sleep(0)
+            peer.sendall(b"0")
+            await asyncio.wait([receiver], timeout=0.2)
+            receiver.cancel()
+            await asyncio.wait([receiver])
+            return first_turn[0]
+
+    return asyncio.run(main())
+
+
+def _say_more(_: TcpStream, peer: socket.socket) -> bool:
+    peer.sendall(b"+")
+    return True
+
+
+def _say_more_and_want_none(_: TcpStream, peer: socket.socket) -> bool:
+    peer.sendall(b"+")
+    return False
+
+
+def _answer_and_say_more(stream: TcpStream, peer: socket.socket) -> bool:
+    assert stream.send_whole(b"answer")
+    peer.sendall(b"+")
+    return True
+
+
+def _say_more_and_close(stream: TcpStream, peer: socket.socket) -> bool:
+    peer.sendall(b"+")
+    stream.close()
+    return True
+
+
+@pytest.mark.parametrize(
+    ("act", "count"),
+    [
+        (lambda _stream, _peer: True, 1),
+        (_say_more, 4),
+        (_say_more_and_want_none, 1),
+        (_answer_and_say_more, 1),
+        (_say_more_and_close, 1),
+    ],
+)
+def test_what_comes_meanwhile_is_read_in_the_same_turn_but_not_forever(
+    act: Callable[[TcpStream, socket.socket], bool], count: int
+) -> None:
+    assert _pieces_of_one_turn(act) == [b"0", b"+", b"+", b"+"][:count]
+
+
+def test_who_was_cancelled_is_given_no_more() -> None:
+    async def main() -> None:
+        with connected() as (stream, peer):
+            taken: list[bytes] = []
+
+            def take(piece: bytes) -> bool:
+                taken.append(piece)
+                peer.sendall(b"second")
+                receiver.cancel()
+                return True
+
+            receiver = asyncio.create_task(stream.receive_each(take))
+            await asyncio.sleep(0)
+            peer.sendall(b"first")
+            await asyncio.wait([receiver])
+            assert taken == [b"first"]
+            assert await stream.receive() == b"second"
+
+    asyncio.run(main())

@@ -17,12 +17,19 @@ import sniffio
 from .loop_timer import LoopTimer
 from .prompt_future import PromptFuture
 
+#: How often a socket is read before others have their turn.
+_MOST_READS = 4
+
 
 class StandingWatch:
     """Reads from a socket as soon as something has arrived, while somebody waits for it."""
 
     def __init__(
-        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, read: Callable[[], bool]
+        self,
+        sock: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        read: Callable[[], bool],
+        has_more: Callable[[], bool] = lambda: False,
     ) -> None:
         """Register nothing yet.
 
@@ -31,10 +38,12 @@ class StandingWatch:
             loop: the running one.
             read: reads from the socket without waiting; returns whether that is news. Must not
                 raise.
+            has_more: whether to read again at once, after what was no news; a few times at most.
         """
         self._fd = sock.fileno()
         self._loop = loop
         self._read = read
+        self._has_more = has_more
         self._registered = False
         self._waiter: PromptFuture | None = None
         self._timer = LoopTimer(loop, self._time_up)
@@ -74,11 +83,20 @@ class StandingWatch:
         if waiter is None or waiter.done():
             # Nobody wants it now, and the loop must not spin.
             self._deregister()
-        elif self._read():
+        elif self._read_on(waiter):
             self._timer.rest()
             # Reading tells others, who may have cancelled the one who waits, or closed the stream.
             if not waiter.done():
                 waiter.resolve(True)
+
+    def _read_on(self, waiter: PromptFuture) -> bool:
+        """Read, and again while there is more; whether there is news for who waits."""
+        for _ in range(_MOST_READS):
+            if self._read():
+                return True
+            if waiter.done() or not self._has_more():
+                break
+        return False
 
     def _deregister(self) -> None:
         if self._registered:
@@ -86,14 +104,16 @@ class StandingWatch:
             self._loop.remove_reader(self._fd)
 
 
-def standing_watch(sock: socket.socket, read: Callable[[], bool]) -> StandingWatch | None:
+def standing_watch(
+    sock: socket.socket, read: Callable[[], bool], has_more: Callable[[], bool] = lambda: False
+) -> StandingWatch | None:
     """A watch for the running event loop; None where it has no such thing (trio, Windows)."""
     if sniffio.current_async_library() != "asyncio":
         return None
     loop = asyncio.get_running_loop()
     if not _can_watch(loop):
         return None
-    return StandingWatch(sock, loop, read)
+    return StandingWatch(sock, loop, read, has_more)
 
 
 def _can_watch(loop: asyncio.AbstractEventLoop) -> bool:

@@ -89,6 +89,7 @@ class TcpStream:
         self._arrived: bytes | OSError | None = None
         """What was read while somebody waited, not handed out yet."""
         self._wanted_bytes = 0
+        self._sent_before_bytes = 0
         self._taker: _Taker | None = None
         """Who gets what is read while somebody waits."""
         self._watch: StandingWatch | None = None
@@ -357,16 +358,27 @@ class TcpStream:
         if self.stamps is not None:
             # They make the socket look readable until they are taken.
             self.stamps.drain()
+        self._sent_before_bytes = self.wire.sent_bytes
         arrived = self._read(self._wanted_bytes)
         if self._taker is not None and arrived and isinstance(arrived, bytes):
             return not self._taker.take(arrived)
         self._arrived = arrived
         return arrived is not None
 
+    def _has_more(self) -> bool:
+        """Whether more has come while something was taken.
+
+        A server says several things one after the other. A look costs less than a turn of the event
+        loop; but the answer to what was just sent takes its time.
+        """
+        if self._closed or self._poll is None or self.stamps is not None:
+            return False
+        return self.wire.sent_bytes == self._sent_before_bytes and bool(self._poll.poll(0))
+
     def _wait_readable(self, until_s: float) -> Awaitable[bool]:
         """What to await for something to read, or for `close`: False when it is too late."""
         if self._watch is None and self._watchable:
-            self._watch = standing_watch(self._sock, self._take_in)
+            self._watch = standing_watch(self._sock, self._take_in, self._has_more)
             self._watchable = self._watch is not None
         if self._watch is not None:
             return self._watch.wait(until_s)
