@@ -154,17 +154,23 @@ def test_a_response_taken_without_h2_is_one_it_has_taken(*, ended: bool, sent: b
 
 @pytest.mark.parametrize("window", [100, 5000, 65535])
 @pytest.mark.parametrize("size", [1, 1000, 16384])
-def test_a_response_taken_at_once_is_one_taken_step_by_step(size: int, window: int) -> None:
+@pytest.mark.parametrize("after_head", [False, True])
+def test_a_response_taken_at_once_is_one_taken_step_by_step(
+    size: int, window: int, *, after_head: bool
+) -> None:
     ours, theirs = twins(window)
     at_once = 0
     for stream_id in range(3, 131, 2):
         for each in (ours, theirs):
             windows = h2_private.initial_windows(each)
             h2_private.begin_stream(each, stream_id, "POST", windows, end=True)
-        taken = h2_private.take_response(ours, stream_id, size)
+        if after_head:
+            assert h2_private.take_head(ours, stream_id, end=False)
+        taken = h2_private.take_response(ours, stream_id, size, after_head=after_head)
         at_once += taken
         for each in (theirs,) if taken else (ours, theirs):
-            assert h2_private.take_head(each, stream_id, end=False)
+            if not (after_head and each is ours):
+                assert h2_private.take_head(each, stream_id, end=False)
             fits = h2_private.take_data(each, stream_id, size, end=True)
             assert fits == (size <= window)
             if not fits:
@@ -186,7 +192,10 @@ def test_what_is_no_whole_response_to_a_request_that_has_ended_is_left(before: s
         connection.receive_data(peer.response(1, 200))
     if before == "reset":
         connection.reset_stream(1)
-    taken = h2_private.take_response(connection, 3 if before == "unknown" else 1, 5)
+    stream_id = 3 if before == "unknown" else 1
+    if before == "nothing":
+        assert not h2_private.take_response(connection, stream_id, 5, after_head=True)
+    taken = h2_private.take_response(connection, stream_id, 5)
     assert taken is (before == "nothing")
     # No stream is there for a second one, or else nothing was done.
     assert not h2_private.take_response(connection, 1, 5) or before == "unknown"

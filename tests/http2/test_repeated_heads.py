@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import pytest
 from h2.settings import SettingCodes
 from hpack import Decoder, Encoder
 from hyperframe.frame import ContinuationFrame, HeadersFrame
@@ -14,6 +15,7 @@ from tests.http2.client import Client, upload_head
 from tests.http2.frame_factory import FrameFactory
 from trilane.transport.config import Limits
 from trilane.transport.message import Headers, parse_url
+from trilane.transport.protocols import h2_private
 from trilane.transport.protocols.events import (
     DataReceived,
     Event,
@@ -168,18 +170,23 @@ _ANSWERS = st.builds(
 )
 
 
-@given(st.lists(_ANSWERS, min_size=2, max_size=12))
-def test_a_response_in_one_piece_is_one_that_came_byte_by_byte(answers: list[_Answer]) -> None:
+@given(st.lists(_ANSWERS, min_size=2, max_size=12), st.sampled_from([1, 13, 1 << 20]))
+def test_a_response_taken_at_once_is_one_taken_step_by_step(
+    answers: list[_Answer], piece_bytes: int
+) -> None:
     whole, bytewise = Client(), Client()
     for answer in answers:
         events: list[list[Event]] = []
-        for client, step in ((whole, 1 << 20), (bytewise, 1)):
+        for client, step in ((whole, piece_bytes), (bytewise, 1)):
             head = upload_head(0, method=answer.asks)
             stream_id = client.machine.send_head(head, end=answer.asks != "POST")
             client.flush()
             sent = answer.sent_by(client.peer, stream_id)
             parts = [sent[at : at + step] for at in range(0, len(sent), step)]
-            events.append([event for part in parts for event in client.receive(part)])
+            with pytest.MonkeyPatch.context() as patch:
+                if client is bytewise:
+                    patch.setattr(h2_private, "take_response", lambda *_, **__: False)
+                events.append([event for part in parts for event in client.receive(part)])
             client.flush()
         assert events[0] == events[1]
         assert whole.machine.stream_totals(stream_id) == bytewise.machine.stream_totals(stream_id)

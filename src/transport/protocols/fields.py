@@ -128,6 +128,10 @@ class LengthCheck:
                 f"the response body is longer than the {self._expected} bytes it announced"
             )
 
+    def ends_after(self, byte_count: int) -> bool:
+        """Whether the body may end after so many bytes more."""
+        return self._expected is None or self._received + byte_count == self._expected
+
     def finish(self) -> None:
         """Note the end of the body.
 

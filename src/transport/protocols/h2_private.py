@@ -166,11 +166,14 @@ def take_data(connection: H2Connection, stream_id: int, byte_count: int, *, end:
     return True
 
 
-def take_response(connection: H2Connection, stream_id: int, byte_count: int) -> bool:
+def take_response(
+    connection: H2Connection, stream_id: int, byte_count: int, *, after_head: bool = False
+) -> bool:
     """Account for a response to a request that has ended, and forget its stream.
 
     As `take_head`, `take_data` and `forget_stream` do together, for a head that is known to be good
-    and one DATA frame that ends the stream. False, and nothing done, where they would do more.
+    and one DATA frame that ends the stream; or, after the head, the latter two. False, and nothing
+    done, where they would do more.
     """
     stream = connection.streams.get(stream_id)
     if stream is None:
@@ -179,7 +182,7 @@ def take_response(connection: H2Connection, stream_id: int, byte_count: int) -> 
     shared = connection._inbound_flow_control_window_manager  # noqa: SLF001
     if (
         machine.state is not _HALF_CLOSED_LOCAL
-        or machine.headers_received
+        or bool(machine.headers_received) is not after_head
         or not _is_quiet(shared, byte_count)
         or not _is_quiet(stream._inbound_window_manager, byte_count)  # noqa: SLF001
     ):

@@ -200,15 +200,23 @@ class Http2Core:
             self.open.discard(record.stream_id)
             h2_private.forget_stream(self.h2, record.stream_id)
 
-    def answered(self, record: StreamRecord, body_bytes: int) -> bool:
+    def answered(self, record: StreamRecord, body_bytes: int, *, after_head: bool = False) -> bool:
         """Take note of a response to a request that has ended: a known head, and so much body.
 
-        False, and nothing done, when h2 has to know more of it.
+        Args:
+            record: of the request.
+            body_bytes: in the one frame that ends the stream.
+            after_head: the head was taken before.
+
+        Returns:
+            Whether that was done; False, and nothing was, when h2 has to know more of it.
         """
-        if not h2_private.take_response(self.h2, record.stream_id, body_bytes):
+        stream_id = record.stream_id
+        if not h2_private.take_response(self.h2, stream_id, body_bytes, after_head=after_head):
             return False
         record.remote_ended = record.over = True
-        self.open.discard(record.stream_id)
+        self.open.discard(stream_id)
+        self.guard.earn_bytes(body_bytes)
         return True
 
     def collect(self) -> None:

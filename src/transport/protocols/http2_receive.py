@@ -167,7 +167,6 @@ class Http2Receiver:
         if not size or (length is not None and length != size) or not core.answered(record, size):
             return 0
         core.guard.charge_one()
-        core.guard.earn_bytes(size)
         head_bytes, body_bytes = HEADER_BYTES + len(block), end - start
         record.received_bytes += head_bytes + body_bytes
         core.events.append(ResponseReceived(stream_id, head, head_bytes, body, body_bytes))
@@ -184,6 +183,8 @@ class Http2Receiver:
         if record is None or record.over:
             return False
         ends = bool(flags & FLAG_END_STREAM)
+        if kind == _DATA and ends and self._take_last(record, flags, payload):
+            return True
         if kind == _DATA and flags & ~FLAG_END_STREAM == 0:
             taken = self._take_plain_data(record, payload, ends=ends)
         elif kind == _HEADERS and flags & ~FLAG_END_STREAM == FLAG_END_HEADERS:
@@ -196,6 +197,21 @@ class Http2Receiver:
             except MalformedResponse as exc:
                 self._refuse(record, str(exc))
         return taken
+
+    def _take_last(self, record: StreamRecord, flags: int, data: bytes) -> bool:
+        """Whether it was the end of a response, as ordinary as a whole one."""
+        size, length = len(data), record.length
+        if flags != FLAG_END_STREAM or not size or length is None or not length.ends_after(size):
+            return False
+        core = self._core
+        if not core.answered(record, size, after_head=True):
+            return False
+        record.received_bytes += HEADER_BYTES + size
+        core.events += (
+            DataReceived(record.stream_id, data, HEADER_BYTES + size),
+            ResponseEnded(record.stream_id, record.trailers),
+        )
+        return True
 
     def _take_plain_data(self, record: StreamRecord, data: bytes, *, ends: bool) -> bool:
         core, size = self._core, len(data)
