@@ -68,7 +68,7 @@ class _Life(Enum):
 
 
 # By name: an enum's members are looked up each time.
-_OPEN, _DRAINING, _OVER = _Life.OPEN, _Life.DRAINING, _Life.OVER
+_OPEN, _DRAINING, _LEAVING, _OVER = _Life
 _STATE_OPEN = ConnectionState.OPEN
 
 
@@ -442,15 +442,11 @@ class Http2Connection(MultiplexedConnection):
 
     def kick(self) -> None:
         """Wake the writer, if there may be anything for it."""
-        wake = self._wake
+        wake, life = self._wake, self._life
         if wake is None:
             return
-        if (
-            self.machine.has_output
-            or self._begun
-            or self._ranges
-            or self._life in (_Life.LEAVING, _OVER)
-        ):
+        work = self.machine.has_output or self._begun or self._ranges
+        if work or life is _LEAVING or life is _OVER:
             self._wake = None
             wake.set()
 
