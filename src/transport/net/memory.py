@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 from random import Random
@@ -105,21 +105,26 @@ class MemoryStream:
 
     async def send(self, data: Buffer) -> None:
         """Write all of `data`, waiting while the buffer is full; see `ByteStream.send`."""
-        rest = memoryview(data).cast("B")
+        await self.send_each((data,))
+
+    async def send_each(self, pieces: Iterable[Buffer]) -> None:
+        """The same for several pieces; see `LayerableStream.send_each`."""
         first = True
         done = False
         try:
-            while rest:
-                before = self._clock()
-                count = self.send_nowait(rest)
-                if not count:
-                    await self._outgoing.changed.wait()
-                    continue
-                self.write_started_ns = before if first else self.write_started_ns
-                self.write_ended_ns = self._clock()
-                self.accepted_bytes += count
-                rest = rest[count:]
-                first = False
+            for piece in pieces:
+                rest = memoryview(piece).cast("B")
+                while rest:
+                    before = self._clock()
+                    count = self.send_nowait(rest)
+                    if not count:
+                        await self._outgoing.changed.wait()
+                        continue
+                    self.write_started_ns = before if first else self.write_started_ns
+                    self.write_ended_ns = self._clock()
+                    self.accepted_bytes += count
+                    rest = rest[count:]
+                    first = False
             done = True
         finally:
             self.broken = self.broken or not done

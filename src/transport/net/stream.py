@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -116,6 +116,17 @@ class LayerableStream(ByteStream, Protocol):
     TLS needs that where it must not wait: housekeeping that falls due while receiving, the
     close_notify of `close`, and the liveness check of an idle connection.
     """
+
+    async def send_each(self, pieces: Iterable[Buffer]) -> None:
+        """`send` several pieces, each of which is made when the one before it was taken.
+
+        `write_started_ns` is about the first one. What making them raises comes out, and leaves
+        the stream broken.
+
+        Raises:
+            ConnectionLost: the connection broke.
+        """
+        ...
 
     def send_nowait(self, data: Buffer) -> int:
         """Give what the operating system takes at once; return how much, 0 if nothing.

@@ -11,7 +11,8 @@ import os
 import select
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from itertools import chain
 from math import inf
 from typing import TypeVarTuple
 
@@ -106,6 +107,30 @@ class TcpStream:
         """Give all of `data` to the operating system; see `ByteStream.send`."""
         self._check_sendable()
         await self._send_all(memoryview(data).cast("B"), first=True)
+
+    async def send_each(self, pieces: Iterable[Buffer]) -> None:
+        """The same for several pieces; see `LayerableStream.send_each`."""
+        self._check_sendable()
+        if self.stamps is not None:
+            for index, piece in enumerate(pieces):
+                await self._send_all(memoryview(piece), first=index == 0)
+            return
+        before, coming, done = self.accepted_bytes, iter(pieces), False
+        try:
+            rest = self._send_turn(coming, first=True)
+            while rest is not None:
+                if self._send_credit > 0:
+                    await self._wait(anyio.wait_writable)
+                else:
+                    await checkpoint()
+                self._send_credit = _TURN_BYTES
+                first = self.accepted_bytes == before
+                rest = self._send_turn(chain((rest,), coming), first=first)
+            done = True
+        except OSError as exc:
+            raise self._lost(exc, Phase.SEND) from exc
+        finally:
+            self.broken = self.broken or not done
 
     def send_whole(self, data: Buffer) -> bool:
         """Send without waiting; see `PromptStream`."""
@@ -266,6 +291,39 @@ class TcpStream:
             raise self._lost(exc, Phase.SEND) from exc
         finally:
             self.broken = self.broken or bool(rest)
+
+    def _send_turn(self, pieces: Iterator[Buffer], *, first: bool) -> Buffer | None:
+        """Send pieces until the turn is over or the kernel takes no more; what is left of the last.
+
+        What a piece costs here it costs with cold caches, for sending has just filled them.
+        """
+        send, now, credit = self._sock.send, time.monotonic_ns, self._send_credit
+        rest: Buffer | None = None
+        taken = started = ended = 0
+        try:
+            for piece in pieces:
+                rest = piece
+                if credit <= 0:
+                    break
+                before = now()
+                count = send(piece)
+                ended = now()
+                started = started or before
+                taken += count
+                credit -= max(count, _CALL_BYTES)
+                rest = None if count == len(piece) else memoryview(piece)[count:]
+                if rest is not None:
+                    break
+        except (BlockingIOError, InterruptedError):
+            pass
+        finally:
+            self._send_credit = credit
+            if taken:
+                self.write_ended_ns = ended
+                self.write_started_ns = started if first else self.write_started_ns
+                self.accepted_bytes += taken
+                self.wire.sent_bytes += taken
+        return rest
 
     async def _send_piece(self, fd: int, offset: int, count: int, *, first: bool) -> int:
         await make_resident(fd, offset, count)

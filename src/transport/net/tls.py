@@ -9,21 +9,20 @@ asks no more, and a receiver that waits to write can deadlock with its peer.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 
 from ..buffers import Buffer
 from ..errors import CertificateError, ConnectionLost, Phase, TlsError
 from ..facts import TlsFacts
 from ..pins import pin_problem
-from ..protocols.tls_handover import RecordFollower, RecordTranslator
+from ..protocols.tls_handover import RecordFollower
 from ..protocols.tls_keys import CIPHER_SUITES
-from ..protocols.tls_records import MAX_CONTENT_BYTES, RecordRoom, UnreadableRecord
+from ..protocols.tls_records import UnreadableRecord
 from ..sessions import SessionSlot
-from ..sources.positional import read_at
 from .reasons import lost
-from .sendfile import unreadable
 from .stream import Fill, LayerableStream, Take, WireCounters
+from .tls_bulk import BulkSealer
 from .tls_context import TlsSetup
 from .tls_errors import handshake_error, tls_reason
 from .tls_secrets import client_random
@@ -32,10 +31,6 @@ from .tls_sessions import SessionKeeper
 #: Plaintext encrypted and sent in one go. Measured on loopback: 64 KiB 1.1-1.4 GB/s, 256 KiB
 #: 1.0-1.2, 1 MiB 1.0; 16 KiB, one record per system call, 0.8.
 _STEP_BYTES = 64 * 1024
-#: The same for records that are sealed here: 256 KiB 1.5 GB/s, 64 KiB 1.45, 1 MiB 1.3.
-_BULK_STEP_BYTES = 256 * 1024
-#: One more than a step has: so many bytes with the head of an HTTP/2 frame leave in one go.
-_BULK_RECORDS = _BULK_STEP_BYTES // MAX_CONTENT_BYTES + 1
 #: Plaintext handed out at a time.
 _LONGEST_READ_BYTES = 64 * 1024
 #: Housekeeping that the peer makes us owe it without reading it; an honest one causes 27 bytes.
@@ -68,8 +63,10 @@ class TlsStream:
         self._host = host
         self._unsent: Buffer = b""  # taken out of the outgoing buffer, not by the network yet
         self._follower: RecordFollower | None = None
-        self._bulk: tuple[RecordTranslator, RecordRoom] | None = None
+        self._bulk: BulkSealer | None = None
         """What seals all that is sent, once `begin_bulk` has taken that over from OpenSSL."""
+        self._may_answer = True
+        """OpenSSL has read something since it was last given an occasion to answer."""
         self.prompt_bytes = _STEP_BYTES
         if inner.stamps is not None or isinstance(inner, TlsStream):
             self.prompt_bytes = 0
@@ -140,16 +137,21 @@ class TlsStream:
         if suite is not None and secret is not None:
             self._follower = RecordFollower(suite, secret)
 
-    async def send(self, data: Buffer) -> None:
+    def send(self, data: Buffer) -> Coroutine[object, object, None]:
         """Encrypt and give everything to the operating system; see `ByteStream.send`."""
+        return self.send_each((data,))
+
+    async def send_each(self, pieces: Iterable[Buffer]) -> None:
+        """The same for several pieces; see `LayerableStream.send_each`."""
         self._check_sendable()
-        rest = memoryview(data).cast("B")
         first = True
-        while rest:
-            count = self._encrypt(rest)
-            await self._deliver(count, first=first)
-            first = False
-            rest = rest[count:]
+        for piece in pieces:
+            rest = memoryview(piece).cast("B")
+            while rest:
+                count = self._encrypt(rest)
+                await self._deliver(count, first=first)
+                first = False
+                rest = rest[count:]
 
     def begin_bulk(self) -> bool:
         """Seal what is sent from now on without OpenSSL, if possible; see `BulkStream`.
@@ -159,7 +161,7 @@ class TlsStream:
         if self._follower is not None and not self.broken:
             translator = self._follower.hand_over()
             if translator is not None:
-                self._bulk = translator, RecordRoom(_BULK_RECORDS)
+                self._bulk = BulkSealer(translator)
                 self._follower = None
         return self._bulk is not None
 
@@ -173,17 +175,15 @@ class TlsStream:
         self._check_sendable()
         if self._bulk is None:
             raise RuntimeError("send_file needs begin_bulk")
-        translator, room = self._bulk
         sent = 0
         while sent < count:
-            places = room.places(0, min(count - sent, _BULK_STEP_BYTES))
-            try:
-                taken = await read_at(fd, places, offset + sent)
-            except OSError as exc:
-                raise unreadable(exc) from exc
+            sent += await self._send_cached(fd, offset + sent, count - sent, first=sent == 0)
+            if sent == count:
+                break
+            taken = await self._bulk.read(fd, offset + sent, count - sent)
             if taken == 0:
                 break
-            self._seal(translator, room, taken)
+            self._seal(self._bulk, taken)
             await self._deliver(taken, first=sent == 0)
             sent += taken
         return sent
@@ -193,9 +193,8 @@ class TlsStream:
         self._check_sendable()
         if self._bulk is None:
             raise RuntimeError("send_filled needs begin_bulk")
-        translator, room = self._bulk
-        fill(room)
-        self._seal(translator, room, byte_count)
+        fill(self._bulk.room)
+        self._seal(self._bulk, byte_count)
         await self._deliver(byte_count, first=True)
 
     def send_whole(self, data: Buffer) -> bool:
@@ -356,10 +355,9 @@ class TlsStream:
         """Encrypt a step's worth from the front of it; return how many bytes that was."""
         if self._bulk is None:
             return self._write(plaintext[:_STEP_BYTES])
-        translator, room = self._bulk
-        step = plaintext[: room.byte_count]
-        room.put(0, step)
-        self._seal(translator, room, len(step))
+        step = plaintext[: self._bulk.room.byte_count]
+        self._bulk.room.put(0, step)
+        self._seal(self._bulk, len(step))
         return len(step)
 
     def _write(self, plaintext: Buffer) -> int:
@@ -373,12 +371,20 @@ class TlsStream:
             self.broken = True
             raise self._lost(tls_reason(exc), Phase.SEND) from exc
 
-    def _seal(self, translator: RecordTranslator, room: RecordRoom, byte_count: int) -> None:
+    def _seal(self, bulk: BulkSealer, byte_count: int) -> None:
         """Seal the first bytes of the room, behind all that is to be sent before them."""
-        self._write(b"")  # OpenSSL 3.0 answers a KeyUpdate no earlier than with a write
-        before = (self._unsent, self._take_output(), translator.refresh(_BULK_RECORDS))
-        sealed = translator.seal(room, byte_count)
-        self._unsent = b"".join((*before, sealed)) if any(before) else sealed
+        if self._may_answer:
+            self._may_answer = False
+            self._write(b"")  # OpenSSL 3.0 answers a KeyUpdate no earlier than with a write
+        before = (self._unsent, self._take_output())
+        refreshed, sealed = bulk.seal(byte_count)
+        self._unsent = (
+            b"".join((*before, refreshed, sealed)) if refreshed or any(before) else sealed
+        )
+
+    def _is_other_due(self) -> bool:
+        """Whether anything may have to be sent before what is sealed next."""
+        return bool(self._may_answer or self._unsent or self._outgoing.pending)
 
     def _decrypt_all(self, max_bytes: int) -> bytes | None:
         """`_decrypt` of all records that are there: a peer that says much at once uses many."""
@@ -402,6 +408,7 @@ class TlsStream:
             return b""
         if self._drained:
             return None
+        self._may_answer = True
         data: bytes | None = None
         try:
             data = decrypted = self._ssl.read(max_bytes)
@@ -439,6 +446,26 @@ class TlsStream:
             self.truncated = True
 
     # --- between the buffers and the network --------------------------------------------------
+
+    async def _send_cached(self, fd: int, offset: int, count: int, *, first: bool) -> int:
+        """Seal and send what can be read of a file without waiting; how much that was."""
+        if self._bulk is None or self._is_other_due():
+            return 0
+        pieces = self._bulk.pieces(fd, offset, count, self._is_other_due)
+        before_ns = self._inner.write_started_ns
+        self._flushing, done = True, False
+        try:
+            await self._inner.send_each(pieces)
+            done = True
+        finally:
+            self._flushing = False
+            self.broken = self.broken or not done
+            self.accepted_bytes += self._bulk.taken_bytes
+            if self._inner.write_started_ns != before_ns:
+                if first:
+                    self.write_started_ns = self._inner.write_started_ns
+                self.write_ended_ns = self._inner.write_ended_ns
+        return self._bulk.taken_bytes
 
     async def _deliver(self, count: int, *, first: bool) -> None:
         """Send what was encrypted of the caller's bytes, the `first` ones of a call or others."""
@@ -484,7 +511,7 @@ class TlsStream:
                 self._follower.follow(data)
             return data
         try:
-            return self._bulk[0].translate(data)
+            return self._bulk.translate(data)
         except UnreadableRecord as exc:
             self.broken = True
             raise self._lost("OpenSSL's records are not those that were expected") from exc

@@ -105,9 +105,13 @@ class RecordTranslator:
         """Seal the first bytes of the room; the records, which lie in the room."""
         return self._sealer.seal_room(room, byte_count)
 
+    def refreshes(self, records: int) -> bool:
+        """Whether `refresh` says anything."""
+        return self._sealer.left <= records
+
     def refresh(self, records: int) -> bytes:
         """A KeyUpdate when the keys are not good for so many records more, else nothing."""
-        if self._sealer.left > records:
+        if not self.refreshes(records):
             return b""
         return self._seal_again(Content(ContentType.HANDSHAKE, _KEY_UPDATE_NOT_REQUESTED))
 
