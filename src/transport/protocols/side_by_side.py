@@ -33,7 +33,6 @@ def _combs(count: int, size_bytes: int) -> tuple[int, int]:
 
 @cache
 def _longest_combs(size_bytes: int) -> tuple[int, int]:
-    ones = places = 0
-    for index in range(MOST_NUMBERS):
-        ones, places = ones << 8 * size_bytes | 1, places << 8 * size_bytes | index
-    return ones, places
+    ones = MOST_NUMBERS * (1).to_bytes(size_bytes, "big")
+    places = b"".join(index.to_bytes(size_bytes, "big") for index in range(MOST_NUMBERS))
+    return int.from_bytes(ones, "big"), int.from_bytes(places, "big")
