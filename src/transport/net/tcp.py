@@ -17,13 +17,13 @@ from math import inf
 from typing import TypeVarTuple
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from ..buffers import Buffer
 from ..config import SocketOptions
 from ..errors import ConnectionLost, Phase
 from ..facts import TlsFacts
 from ..profile.kernel import read_tcp_info, read_unacked_bytes
+from .loop_turn import loop_turn
 from .reasons import connection_lost, lost
 from .sendfile import (
     PIECE_BYTES,
@@ -122,7 +122,7 @@ class TcpStream:
                 if self._send_credit > 0:
                     await self._wait(anyio.wait_writable)
                 else:
-                    await checkpoint()
+                    await loop_turn()
                 self._send_credit = _TURN_BYTES
                 first = self.accepted_bytes == before
                 rest = self._send_turn(chain((rest,), coming), first=first)
@@ -352,7 +352,7 @@ class TcpStream:
         Being cancelled before anything was taken costs nothing: the wait and the turn come first.
         """
         if self._send_credit <= 0:
-            await checkpoint()
+            await loop_turn()
             self._send_credit = _TURN_BYTES
         while True:
             before = time.monotonic_ns()
@@ -376,7 +376,7 @@ class TcpStream:
 
     async def _receive(self, max_bytes: int, until_s: float) -> bytes | None:
         if self._receive_credit <= 0:
-            await checkpoint()
+            await loop_turn()
             self._receive_credit = _TURN_BYTES
         while self._has_nothing() or (data := self.receive_nowait(max_bytes)) is None:
             self._wanted_bytes = max_bytes
@@ -396,7 +396,7 @@ class TcpStream:
         """Let other tasks have theirs after so many bytes were received."""
         self._receive_credit -= max(byte_count, _CALL_BYTES)
         if self._receive_credit <= 0:
-            await checkpoint()
+            await loop_turn()
             self._receive_credit = _TURN_BYTES
 
     def _read(self, max_bytes: int) -> bytes | OSError | None:
