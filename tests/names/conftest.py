@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,14 @@ import pytest
 from tests.peers.certificates import Certificates
 from tests.peers.name_server_front import caddy_front
 from tests.peers.name_servers import alpn, dnsdist, hint, host_record, https_record, port
-from tests.peers.process import free_port
+from tests.peers.scripted import refused_port
 from tests.peers.servers import Endpoints
 from tests.peers.started import started
 
-#: Nobody listens there; the records say where to go instead.
-CLOSED_PORT = free_port()
+_kept = ExitStack()
+atexit.register(_kept.close)
+#: Nobody listens there, nor can, for it is kept; the records say where to go instead.
+CLOSED_PORT = _kept.enter_context(refused_port())
 
 
 @pytest.fixture(scope="session")
