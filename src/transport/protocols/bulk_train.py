@@ -55,7 +55,7 @@ _Shape = tuple[int, bytes, int, int]
 connection id, bytes of a STREAM frame's type and stream id, and of its offset."""
 
 
-# Three of these are made for every train, of which to freeze them would take as long as its send.
+# Not frozen: three of these are made for every train, and to freeze takes a call for each field.
 @dataclass(slots=True)
 class PacketKeys:
     """What 1-RTT packets are protected with now."""
