@@ -111,12 +111,11 @@ class TcpStream:
     async def send_each(self, pieces: Iterable[Buffer]) -> None:
         """The same for several pieces; see `LayerableStream.send_each`."""
         self._check_sendable()
-        if self.stamps is not None:
-            for index, piece in enumerate(pieces):
-                await self._send_all(memoryview(piece), first=index == 0)
-            return
         before, coming, done = self.accepted_bytes, iter(pieces), False
         try:
+            if self.stamps is not None:
+                for index, piece in enumerate(coming):
+                    await self._send_all(memoryview(piece), first=index == 0)
             rest = self._send_turn(coming, first=True)
             while rest is not None:
                 if self._send_credit > 0:
