@@ -9,7 +9,7 @@ from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.tls import Epoch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from trilane.transport.protocols.aioquic_private import COUNTING_CONTROLLERS
@@ -230,6 +230,30 @@ def test_an_emptied_bucket_waits_until_half_a_burst_may_leave() -> None:
 
     assert pacer.room(soon) == 0
     assert pacer.room(now + pacer.bucket_max) >= 10
+
+
+@given(st.floats(1e4, 2e9), st.floats(0.001, 0.5), st.floats(0, 1))
+def test_after_a_train_it_waits_as_after_the_last_packet(
+    rate: float, rtt_s: float, share: float
+) -> None:
+    # What is left of a packet is not sent for as a train of one.
+    pacer = paced(rate, rtt_s)
+    now = 100.0
+    while pacer.next_send_time(now) is None:
+        pacer.update_after_send(now)
+    due_s = pacer.next_send_time(now)
+    assert due_s is not None
+    now = due_s + share * pacer.bucket_max / 2
+    room = pacer.room(now)
+    assert room >= 4
+    pacer.spend(room)
+    assert pacer.packet_time is not None
+    assume(pacer.bucket_time < 0.98 * pacer.packet_time)
+
+    assert pacer.room(now) == 0
+    due_s = pacer.next_train_time(now)
+    assert due_s is not None
+    assert pacer.room(due_s) >= 4
 
 
 def test_nothing_is_paced_before_the_first_round_trip_is_known() -> None:

@@ -489,6 +489,11 @@ def only_sending_is_due(quic: QuicConnection, now_s: float) -> bool:
     return all(end_s is None or now_s < end_s for end_s in ends)
 
 
+def must_acknowledge(quic: QuicConnection, now_s: float) -> bool:
+    """Whether an acknowledgement is due, with which it is aioquic's turn to send."""
+    return any(space.ack_at is not None and space.ack_at <= now_s for space in quic._loss.spaces)
+
+
 def sent_bytes(quic: QuicConnection) -> int:
     """What was sent on the path so far."""
     return quic._network_paths[0].bytes_sent

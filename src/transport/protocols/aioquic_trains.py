@@ -303,7 +303,7 @@ class TrainBooks:
         pacer = self._pacer
         paced = pacer.room(now_s)
         if paced <= 0:
-            quic._pacing_at = pacer.next_send_time(now_s)
+            quic._pacing_at = pacer.next_train_time(now_s)
         elif not others_wait:
             quic._pacing_at = None
         distinct = TRUNCATED_NUMBERS - number % TRUNCATED_NUMBERS

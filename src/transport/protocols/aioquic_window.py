@@ -30,6 +30,8 @@ _LONGEST_PACKET_S = 1.0
 _SHORTEST_RTT_S = 1e-6
 #: Who waits until exactly when he was told must find the bucket full enough, rounding or not.
 _CLOCK_STEP_S = 1e-6
+#: Less of a packet's time than this is not enough for one. More is a rounding.
+_WHOLE_PACKET = 0.99
 #: This share of the window, but no more packets than aioquic's pacer lets pass at once, may be
 #: unused while the window still counts as used.
 _SPARE_SHARE = 4
@@ -142,19 +144,28 @@ class Pacer(QuicPacketPacer):
     """
 
     _resting = False
+    """It is being refilled."""
+    _saving = False
+    """The same for the next train."""
 
     def next_send_time(self, now: float) -> float | None:  # type: ignore[override]  # annotated as never None
         """When the next packet may be sent; None for now."""
         if self.packet_time is None:
             return None
         self.update_bucket(now=now)
-        if self.bucket_time <= 0:
-            self._resting = True
-        wanted_s = self.bucket_max / 2 if self._resting else 0.0
-        if self.bucket_time < wanted_s - _CLOCK_STEP_S:
-            return now + wanted_s - self.bucket_time
-        self._resting = False
-        return None
+        due_s = self._due_s(now, refills=self._resting or self.bucket_time <= 0)
+        self._resting = due_s is not None
+        return due_s
+
+    def next_train_time(self, now: float) -> float | None:
+        """The same of a train, which is of whole packets and never empties the bucket quite."""
+        if self.packet_time is None:
+            return None
+        self.update_bucket(now=now)
+        low = self.bucket_time < _WHOLE_PACKET * self.packet_time
+        due_s = self._due_s(now, refills=self._saving or self._resting or low)
+        self._saving = due_s is not None
+        return due_s
 
     def update_after_send(self, now: float) -> None:
         """Account for one packet."""
@@ -162,10 +173,10 @@ class Pacer(QuicPacketPacer):
         self.spend(1)
 
     def room(self, now: float) -> int:
-        """Packets that may be sent now."""
+        """Packets that a train may have now."""
         if self.packet_time is None:
             return _LARGEST_BURST_BYTES // self._max_datagram_size
-        if self.next_send_time(now) is not None:
+        if self.next_train_time(now) is not None:
             return 0
         return max(1, int(self.bucket_time / self.packet_time))
 
@@ -183,3 +194,9 @@ class Pacer(QuicPacketPacer):
         burst = max(initial, min(rate * _BURST_S, _LARGEST_BURST_BYTES))
         self.bucket_max = burst / rate
         self.bucket_time = min(self.bucket_time, self.bucket_max)
+
+    def _due_s(self, now: float, *, refills: bool) -> float | None:
+        """When there is as much as is waited for; None for now."""
+        wanted_s = self.bucket_max / 2 if refills else 0.0
+        left_s = wanted_s - self.bucket_time
+        return now + left_s if left_s > _CLOCK_STEP_S else None

@@ -379,10 +379,11 @@ class Http3Machine:
     def handle_timer(self, now_s: float) -> list[Event]:
         """Let time pass."""
         due = self.next_timer_s()
-        self._disturbed = True
         if due is not None and now_s >= due and self.close_cause is None:
             if not self._pending and private.only_sending_is_due(self.quic, now_s):
+                self._disturbed |= private.must_acknowledge(self.quic, now_s)
                 return []
+            self._disturbed = True
             with self._guarded():
                 self.quic.handle_timer(now_s)
                 if private.pto_count(self.quic) >= BLACK_HOLE_PTOS:
