@@ -1,4 +1,4 @@
-"""Reads the packets of which a long upload receives most: acknowledgements and larger limits.
+"""Reads the packets of which a long upload receives most: acknowledgements, larger limits, PINGs.
 
 Part of `aioquic_private`, under the same canary test. What is anything else, or in any way unusual,
 is left to aioquic, untouched: a packet is recognised before any state has changed.
@@ -31,10 +31,10 @@ from .machine import Address
 #: What only acknowledges and raises limits has no more bytes, as a rule: while no long body is on
 #: its way, larger datagrams are not worth looking into for that.
 LITTLE_BYTES = 48
-#: For how long the answer to a larger limit is held back: aioquic promises 25 ms at the most (RFC
-#: 9000 §13.2.1), and answers after one. Nothing of the peer's sending depends on it, and each
-#: answer ends a turn of the sender: 76 to 114 of them in 64 MiB on a fast path, now about 20.
-LIMIT_ACK_DELAY_S = 0.02
+#: For how long the answer to a larger limit or a PING is held back: aioquic promises 25 ms at the
+#: most (RFC 9000 §13.2.1), and answers after one. Nothing of the peer's sending depends on it, and
+#: each answer ends a turn of the sender: 76 to 114 of them in 64 MiB on a fast path, now about 20.
+PLAIN_ACK_DELAY_S = 0.02
 # RFC 9000 §17.3.1, of a 1-RTT packet's first byte.
 _LONG_HEADER = 0x80
 _SPIN_BIT = 0x20
@@ -50,6 +50,7 @@ _NONCE_BYTES = 12
 # RFC 9000 §2.1: what tells streams begun by the server, or of one direction.
 _NOT_A_REQUEST = 0x03
 # Plain numbers, which are compared faster.
+_PING = int(QuicFrameType.PING)
 _ACK = int(QuicFrameType.ACK)
 _MAX_DATA = int(QuicFrameType.MAX_DATA)
 _MAX_STREAM_DATA = int(QuicFrameType.MAX_STREAM_DATA)
@@ -76,10 +77,12 @@ class _Said(NamedTuple):
     max_data: int | None
     max_stream_data: tuple[QuicStream, int] | None
     max_streams: int | None
+    asks: bool
+    """It asks to be acknowledged (RFC 9000 §13.2)."""
 
 
 class PlainPackets:
-    """Takes packets that acknowledge and raise limits, and do nothing else.
+    """Takes packets that acknowledge, raise limits and ping, and do nothing else.
 
     In a block of `AcksTogether`. What cannot change while there are no other packets is looked up
     once: as soon as another one was given to the connection, another one of these is needed.
@@ -152,11 +155,11 @@ class PlainPackets:
 
     def _heed(self, said: _Said, space: QuicPacketSpace) -> None:
         quic, now_s = self._quic, self._now_s
-        acked, ack_delay, max_data, max_stream_data, max_streams = said
+        acked, ack_delay, max_data, max_stream_data, max_streams, asks = said
         if acked is not None:
             delay_s = (ack_delay << quic._remote_ack_delay_exponent) / 1_000_000
             self._loss.hold(acked, delay_s, now_s, space)
-        if max_data is None and max_stream_data is None and max_streams is None:
+        if not asks:
             return
         # RFC 9000 §19.9 - §19.11: a limit that is not larger says nothing.
         if max_data is not None and max_data > quic._remote_max_data:
@@ -167,8 +170,7 @@ class PlainPackets:
         if max_streams is not None and max_streams > quic._remote_max_streams_bidi:
             quic._remote_max_streams_bidi = max_streams
         if space.ack_at is None:
-            # What says more than what it acknowledges asks for an answer (RFC 9000 §13.2).
-            space.ack_at = now_s + LIMIT_ACK_DELAY_S
+            space.ack_at = now_s + PLAIN_ACK_DELAY_S
 
 
 def _may_take(quic: QuicConnection) -> bool:
@@ -215,17 +217,19 @@ def _open(datagram: bytes, cid: bytes, keys: _Keys, expected: int) -> tuple[int,
 
 
 def _said(quic: QuicConnection, payload: bytes) -> _Said | None:
-    """What a packet says, if each of its frames is of a known kind and there once at most."""
+    """What a packet says, if each of its frames is of a known kind and says something once only."""
     acked: list[range] | None = None
     delay = 0
     max_data: int | None = None
     max_stream_data: tuple[QuicStream, int] | None = None
     max_streams: int | None = None
+    asks = False
     buffer = Buffer(data=payload)
     pull = buffer.pull_uint_var
     try:
         while not buffer.eof():
             kind = pull()
+            asks = asks or kind != _ACK
             if kind == _ACK and acked is None:
                 acked, delay = _ack_frame(pull)
             elif kind == _MAX_DATA and max_data is None:
@@ -242,11 +246,13 @@ def _said(quic: QuicConnection, payload: bytes) -> _Said | None:
                 # What waits for the limit, or a limit that cannot be, is aioquic's.
                 if quic._streams_blocked_bidi or max_streams > STREAM_COUNT_MAX:
                     return None
-            else:
+            elif kind != _PING or acked is None:
+                # quic-go asks with a PING for every 20th acknowledgement; one alone is urgent.
                 return None
     except (BufferReadError, ValueError):
         return None
-    return _Said(acked, delay, max_data, max_stream_data, max_streams) if payload else None
+    said = _Said(acked, delay, max_data, max_stream_data, max_streams, asks)
+    return said if payload else None
 
 
 def _ack_frame(pull: Callable[[], int]) -> tuple[list[range], int]:
