@@ -20,6 +20,8 @@ class UdpServer:
         self.sides: list[ServerSide] = []
         self.deaf = False
         """Takes datagrams and does nothing with them."""
+        self.late_s = 0.0
+        """How long its datagrams are under way."""
         self._make_side = make_side
         self._by_client: dict[tuple[str, int], ServerSide] = {}
         self._wake = anyio.Event()
@@ -43,9 +45,9 @@ class UdpServer:
             self._socket.close()
 
     async def run(self) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._receive)
-            tasks.start_soon(self._mind_timers)
+        async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._receive)
+            self._tasks.start_soon(self._mind_timers)
 
     async def _receive(self) -> None:
         while True:
@@ -82,7 +84,15 @@ class UdpServer:
         for side in self.sides:
             if side.started and not self.deaf and self._socket.fileno() >= 0:
                 for data, client in side.quic.datagrams_to_send(anyio.current_time()):
-                    self._socket.sendto(data, client)
+                    if self.late_s:
+                        self._tasks.start_soon(self._send_late, data, client)
+                    else:
+                        self._socket.sendto(data, client)
+
+    async def _send_late(self, data: bytes, client: tuple[str, int]) -> None:
+        await anyio.sleep(self.late_s)
+        if self._socket.fileno() >= 0:
+            self._socket.sendto(data, client)
 
 
 @asynccontextmanager

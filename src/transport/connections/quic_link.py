@@ -42,6 +42,9 @@ _TURN_ROUNDS = 4
 #: a pacer that is asked every millisecond lets 16 datagrams pass: no more than 170 Mbit/s. Gaps
 #: this short occur above 100 Mbit/s, where the CPU is busy anyway.
 _YIELD_S = 0.0001
+#: For how long acknowledgements are collected: event loops sleep no less than the first, and a full
+#: window may stay so for the second at the most.
+_LEAST_PATIENCE_S, _MOST_PATIENCE_S = 0.001, 0.004
 #: ICMP errors without a datagram in between that end an established connection. One alone may be
 #: forged or concern a path that has healed; before the first datagram it ends the attempt.
 _PATH_ERRORS_TO_DIE = 3
@@ -90,6 +93,8 @@ class QuicLink:
         self.confirmed_ns: Ns | None = None
         """When the server's HANDSHAKE_DONE was read, if that was while the handshake ran."""
         self.socket.on_departure = machine.departed
+        self._read_again_s = -inf
+        """Until then what arrives is left unread."""
         self._bell: Bell | None = None
         self._stale = True
         """The machine was changed since it was last asked for datagrams."""
@@ -286,7 +291,7 @@ class QuicLink:
     async def _receive(self) -> None:
         while True:
             try:
-                batch = await self.socket.receive()
+                batch = await self._arrivals()
             except ConnectionLost as error:
                 self._give_up(error)
                 return
@@ -300,8 +305,20 @@ class QuicLink:
             self.path.heed(now_s())
             self.kick()
 
+    async def _arrivals(self) -> list[tuple[bytes, Address]]:
+        """Wait for datagrams, and with patience for more of them."""
+        patient = False
+        while (left_s := self._read_again_s - now_s()) > 0:
+            patient = True
+            await anyio.sleep(left_s)
+        if patient and (batch := self.socket.receive_nowait()):
+            return batch
+        return await self.socket.receive()
+
     def _take_arrived(self) -> bool:
         """Take what has arrived, before the receiver has its turn; whether that is anything."""
+        if now_s() < self._read_again_s:
+            return False
         batch = self.socket.receive_nowait()
         if batch:
             self._take(batch, self.socket.arrived_ns, self.socket.read_ns)
@@ -315,6 +332,9 @@ class QuicLink:
         self._path_errors = 0
         events = self.machine.receive_batch(batch, now, [at / 1e9 for at in arrived_ns])
         self._deliver(events, read_ns, arrived_ns[-1])
+        patience_s = min(self.machine.patience_s(now), _MOST_PATIENCE_S)
+        if patience_s >= _LEAST_PATIENCE_S:
+            self._read_again_s = now + patience_s
 
     def _deliver(self, events: list[Event], read_ns: Ns, arrived_ns: Ns) -> None:
         for event in events:

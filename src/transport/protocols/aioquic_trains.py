@@ -10,7 +10,8 @@ detection, congestion control, pacing, timers and acknowledgements are aioquic's
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from math import inf
 from operator import attrgetter, itemgetter
 from typing import cast
 
@@ -42,6 +43,11 @@ from .stream_content import SourceRange, StreamContent
 #: aioquic's own packets carry two bytes of their number, which tell 32 768 packets in flight apart
 #: (RFC 9000 §17.1).
 _MOST_IN_FLIGHT = 1 << 14
+#: Acknowledgements are collected for this share of the shortest round trip, if so many packets are
+#: in flight that this makes a few: most servers send one for every two packets (RFC 9000 §13.2.2),
+#: and to act on one of them costs as much as on many.
+_PATIENT_SHARE = 1 / 16
+_PATIENT_PACKETS = 64
 
 
 class _Record:
@@ -157,7 +163,7 @@ class ProbePacket(_Record):
 class BulkStream:
     """A request's stream whose content is kept by us and not by aioquic."""
 
-    __slots__ = ("_sender", "_stream", "carried_bytes", "content", "stream_id")
+    __slots__ = ("_sender", "_stream", "carried_bytes", "content", "sent_s", "stream_id")
 
     def __init__(self, stream: QuicStream, stream_id: int) -> None:
         """Take over a stream of which nothing was sent yet."""
@@ -165,6 +171,8 @@ class BulkStream:
         self.content = StreamContent(bytes(stream.sender._buffer))
         self.carried_bytes = 0
         """Stream bytes that trains carried, those sent again included."""
+        self.sent_s = -inf
+        """When the last train was built."""
         self._stream = stream
         self._sender = stream.sender
         self._sender._buffer = cast("bytearray", self.content)
@@ -218,7 +226,7 @@ class BulkStream:
             share = data_per_packet(size, cid, self.stream_id, stop)
         return Plan(self.stream_id, start, stop, stop == sender._buffer_fin, share)
 
-    def sent(self, quic: QuicConnection, plan: Plan) -> None:
+    def sent(self, quic: QuicConnection, plan: Plan, now_s: float) -> None:
         """Note that a train has carried it."""
         sender = self._sender
         sender._pending.subtract(plan.start, plan.stop)
@@ -228,6 +236,7 @@ class BulkStream:
             quic._remote_max_data_used += plan.stop - sender.highest_offset
             sender.highest_offset = plan.stop
         self.carried_bytes += plan.stop - plan.start
+        self.sent_s = now_s
 
     def delivered(self, state: QuicDeliveryState, start: int, stop: int, fin: bool) -> None:
         """A packet was acknowledged or lost; aioquic calls it."""
@@ -309,6 +318,20 @@ class TrainBooks:
         distinct = TRUNCATED_NUMBERS - number % TRUNCATED_NUMBERS
         return min(window, numbers, paced, distinct, most_packets(size))
 
+    def patience_s(self, streams: Iterable[BulkStream], now_s: float) -> float:
+        """For how long to collect acknowledgements before they are read; 0 with few on their way.
+
+        Not for longer than nothing else can arrive: what answers the end of a body comes no sooner
+        than the shortest round trip after it was sent.
+        """
+        loss = self._loss
+        if loss.bytes_in_flight < _PATIENT_PACKETS * self._quic._max_datagram_size:
+            return 0.0
+        sent_s = min((stream.sent_s for stream in streams), default=-inf)
+        alone_s = sent_s + loss._rtt_min - now_s
+        # Not of the smoothed one: what a queue adds to it, patience must not.
+        return max(min(loss._rtt_min * _PATIENT_SHARE, alone_s), 0.0)
+
     def register(self, stream: BulkStream, plan: Plan, now_s: float) -> int:
         """Enter the packets of a stream's train; how many they are."""
         quic, space = self._quic, self._space
@@ -330,7 +353,7 @@ class TrainBooks:
             # RFC 9000 §10.1: the first packet that asks for an answer restarts the idle timer.
             quic._close_at = now_s + quic._idle_timeout()
             quic._ack_eliciting_sent_since_receipt = True
-        stream.sent(quic, plan)
+        stream.sent(quic, plan, now_s)
         return count
 
     @property

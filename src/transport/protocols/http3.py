@@ -40,11 +40,7 @@ from .events import (
 )
 from .http3_buffer import range_room_for, room_for
 from .http3_close import FORGOTTEN, CloseCause, CloseKind, explain
-from .http3_frames import (
-    H3_NO_ERROR,
-    H3_REQUEST_CANCELLED,
-    data_frame_header,
-)
+from .http3_frames import H3_NO_ERROR, H3_REQUEST_CANCELLED, data_frame_header
 from .http3_limits import note_limit
 from .http3_probe import path_probe
 from .http3_progress import Sent, newly_sent, report_progress
@@ -333,6 +329,10 @@ class Http3Machine:
     def has_trains(self) -> bool:
         """Whether `next_train` is worth a call: there are bodies for the bulk sender."""
         return not self._bulk.idle
+
+    def patience_s(self, now_s: float) -> float:
+        """For how long what arrives may be left unread, as it cannot be but acknowledgements."""
+        return 0.0 if self.has_news else self._bulk.patience_s(len(self._streams), now_s)
 
     def next_train(self, now_s: float) -> Train | None:
         """Take the next train of the bulk sender, to be sent before the machine is called again.
