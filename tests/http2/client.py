@@ -7,16 +7,11 @@ from typing import TypeVar
 from h2.settings import SettingCodes
 from hyperframe.frame import Frame
 
+from tests.apart import apart
 from tests.http2.frame_factory import FrameFactory, parse_frames
 from trilane.transport.config import Limits
 from trilane.transport.message import Headers, RequestHead, parse_url
-from trilane.transport.protocols.events import (
-    DataReceived,
-    Event,
-    HeadReceived,
-    ResponseEnded,
-    ResponseReceived,
-)
+from trilane.transport.protocols.events import Event
 from trilane.transport.protocols.http2 import Http2Machine
 
 F = TypeVar("F", bound=Frame)
@@ -32,23 +27,6 @@ def upload_head(
         headers=Headers(headers or {}),
         content_length=length,
     )
-
-
-def apart(events: list[Event]) -> list[Event]:
-    """A response that has arrived whole as what it consists of."""
-    parts: list[Event] = []
-    for event in events:
-        if isinstance(event, ResponseReceived):
-            stream_id = event.stream_id
-            assert event.body
-            parts += (
-                HeadReceived(stream_id, event.head, event.head_byte_count),
-                DataReceived(stream_id, event.body, event.body_byte_count),
-                ResponseEnded(stream_id, Headers()),
-            )
-        else:
-            parts.append(event)
-    return parts
 
 
 class Client:

@@ -13,7 +13,8 @@ from h2.settings import SettingCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.http2.client import apart, upload_head
+from tests.apart import apart
+from tests.http2.client import upload_head
 from trilane.transport.config import Limits
 from trilane.transport.protocols.events import (
     ConnectionTerminated,

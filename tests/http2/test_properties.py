@@ -8,7 +8,8 @@ from h2.settings import SettingCodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.http2.client import Client, apart, upload_head
+from tests.apart import apart
+from tests.http2.client import Client, upload_head
 from tests.http2.frame_factory import FrameFactory
 from trilane.transport.config import Limits
 from trilane.transport.protocols.events import (

@@ -15,6 +15,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import pull_quic_header
 from aioquic.tls import SessionTicket
 
+from tests.apart import apart
 from tests.peers.certificates import Certificates, Identity
 from trilane.transport.config import TlsOptions
 from trilane.transport.message import Headers, RequestHead, parse_url
@@ -254,9 +255,8 @@ class Pair:
             if delivery.destination == SERVER:
                 self.server.receive(delivery.data, delivery.source, self.now_s)
             elif delivery.destination == self.client:
-                self.events += self.machine.receive_datagram(
-                    delivery.data, delivery.source, self.now_s
-                )
+                events = self.machine.receive_datagram(delivery.data, delivery.source, self.now_s)
+                self.events += apart(events)
         self._fire_timers()
 
     def _flush(self) -> None:
@@ -288,7 +288,7 @@ class Pair:
     def _fire_timers(self) -> None:
         timer = self.machine.next_timer_s()
         if timer is not None and self.now_s >= timer:
-            self.events += self.machine.handle_timer(self.now_s)
+            self.events += apart(self.machine.handle_timer(self.now_s))
         timer = self._server_timer()
         if timer is not None and self.now_s >= timer:
             self.server.quic.handle_timer(self.now_s)

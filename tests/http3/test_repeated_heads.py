@@ -24,6 +24,7 @@ from trilane.transport.protocols.events import (
     HeadReceived,
     InterimReceived,
     ResponseEnded,
+    ResponseReceived,
     StreamReset,
 )
 from trilane.transport.protocols.fields import request_fields
@@ -37,13 +38,15 @@ BODY = encode_frame(FrameType.DATA, b"12345")
 
 @pytest.fixture
 def plainly(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether each response was taken without the library."""
+    """Whether each response was taken without the library; one with a body is one event then."""
     results: list[bool] = []
     take_plain = RequestStream.take_plain
 
     def noting(stream: RequestStream, data: bytes, heads: object) -> list[Event] | None:
         events = take_plain(stream, data, heads)  # type: ignore[arg-type]
         results.append(events is not None)
+        kinds = [type(event) for event in events or ()]
+        assert kinds in ([], [ResponseReceived], [HeadReceived, ResponseEnded])
         return events
 
     monkeypatch.setattr(RequestStream, "take_plain", noting)

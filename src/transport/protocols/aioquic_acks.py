@@ -84,8 +84,9 @@ class _Said(NamedTuple):
 class PlainPackets:
     """Takes packets that acknowledge, raise limits and ping, and do nothing else.
 
-    In a block of `AcksTogether`. What cannot change while there are no other packets is looked up
-    once: as soon as another one was given to the connection, another one of these is needed.
+    In a block of `AcksTogether`, and made when the handshake is complete: from then on a connection
+    keeps its packet space. What cannot change while there are no other packets is looked up by
+    `begin`, once for all that are read together and stand before another one.
     """
 
     __slots__ = (
@@ -107,14 +108,13 @@ class PlainPackets:
         self._loss = cast("WatchedRecovery", quic._loss)
         self._pair = quic._cryptos[Epoch.ONE_RTT]
         self._space = quic._spaces[Epoch.ONE_RTT]
-        self._cid = b""
-        """Of our connection ids, the one that was used last."""
         self._aead: object = None
         self._keys: _Keys | None = None
 
     def begin(self, now_s: float) -> None:
-        """Begin with packets that are read together, now."""
+        """Begin with packets that are read together, now, and anew behind other packets."""
         quic = self._quic
+        self._cid = b""
         self._now_s = now_s
         self._any = False
         self._may_take = _may_take(quic)

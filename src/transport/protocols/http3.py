@@ -278,7 +278,7 @@ class Http3Machine:
         with self._guarded(), AcksTogether(self.quic):
             for (data, address), at_s in zip(datagrams, arrivals, strict=True):
                 self.round_trips.arrived_s = at_s
-                if len(data) <= LITTLE_BYTES or not self._bulk.idle:
+                if self.handshake_complete and (len(data) <= LITTLE_BYTES or not self._bulk.idle):
                     if plain is None:
                         plain = self._plain = PlainPackets(self.quic)
                     if not begun:
@@ -286,7 +286,6 @@ class Http3Machine:
                         begun = True
                     if plain.take(data, address):
                         continue
-                self._plain = plain = None
                 begun, self._disturbed = False, True
                 if private.is_stateless_reset(self.quic, data):
                     self.give_up(FORGOTTEN)

@@ -11,7 +11,14 @@ from aioquic.h3.events import HeadersReceived as H3Headers
 from ..message import Headers, RequestHead, ResponseHead
 from .aioquic_private import SendHalf
 from .aioquic_trains import BulkStream
-from .events import DataReceived, Event, HeadReceived, InterimReceived, ResponseEnded
+from .events import (
+    DataReceived,
+    Event,
+    HeadReceived,
+    InterimReceived,
+    ResponseEnded,
+    ResponseReceived,
+)
 from .fields import (
     LengthCheck,
     MalformedResponse,
@@ -163,11 +170,10 @@ class RequestStream:
             return None
         self.received_bytes = end
         self.response_ended = True
-        events: list[Event] = [HeadReceived(self.stream_id, head, head_end)]
         if body:
-            events.append(DataReceived(self.stream_id, body, end - head_end))
-        events.append(ResponseEnded(self.stream_id, _NO_TRAILERS))
-        return events
+            return [ResponseReceived(self.stream_id, head, head_end, body, end - head_end)]
+        whole = HeadReceived(self.stream_id, head, head_end)
+        return [whole, ResponseEnded(self.stream_id, _NO_TRAILERS)]
 
     def remember(self, data: bytes, head: ResponseHead, heads: KnownHeads) -> None:
         """Keep the head that the library made of the beginning of a response."""
