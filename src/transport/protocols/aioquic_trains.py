@@ -318,19 +318,20 @@ class TrainBooks:
         distinct = TRUNCATED_NUMBERS - number % TRUNCATED_NUMBERS
         return min(window, numbers, paced, distinct, most_packets(size))
 
-    def patience_s(self, streams: Iterable[BulkStream], now_s: float) -> float:
+    def patience_s(
+        self, streams: Iterable[BulkStream], now_s: float, shortest_trip_s: float
+    ) -> float:
         """For how long to collect acknowledgements before they are read; 0 with few on their way.
 
         Not for longer than nothing else can arrive: what answers the end of a body comes no sooner
-        than the shortest round trip after it was sent.
+        than the shortest round trip after it was sent. And no share of a longer one: what a queue
+        adds to it, patience must not.
         """
-        loss = self._loss
-        if loss.bytes_in_flight < _PATIENT_PACKETS * self._quic._max_datagram_size:
+        if self._loss.bytes_in_flight < _PATIENT_PACKETS * self._quic._max_datagram_size:
             return 0.0
         sent_s = min((stream.sent_s for stream in streams), default=-inf)
-        alone_s = sent_s + loss._rtt_min - now_s
-        # Not of the smoothed one: what a queue adds to it, patience must not.
-        return max(min(loss._rtt_min * _PATIENT_SHARE, alone_s), 0.0)
+        alone_s = sent_s + shortest_trip_s - now_s
+        return max(min(shortest_trip_s * _PATIENT_SHARE, alone_s), 0.0)
 
     def register(self, stream: BulkStream, plan: Plan, now_s: float) -> int:
         """Enter the packets of a stream's train; how many they are."""

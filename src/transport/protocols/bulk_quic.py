@@ -55,14 +55,14 @@ class BulkSender:
             self._books = trains.TrainBooks(self._quic)
         return self._books.may_send
 
-    def patience_s(self, requests: int, now_s: float) -> float:
+    def patience_s(self, requests: int, now_s: float, shortest_trip_s: float) -> float:
         """For how long to collect acknowledgements before they are read, with so many requests.
 
         Not at all when some of them are not its business, whose answers may arrive at any time.
         """
         if self._books is None or requests > len(self._streams):
             return 0.0
-        return self._books.patience_s(self._streams.values(), now_s)
+        return self._books.patience_s(self._streams.values(), now_s, shortest_trip_s)
 
     def hide(self) -> list[trains.BulkStream]:
         """Keep aioquic from sending what trains can carry, until it is given to `show`."""

@@ -331,7 +331,10 @@ class Http3Machine:
 
     def patience_s(self, now_s: float) -> float:
         """For how long what arrives may be left unread, as it cannot be but acknowledgements."""
-        return 0.0 if self.has_news else self._bulk.patience_s(len(self._streams), now_s)
+        shortest_s = self.round_trips.smallest_s
+        if shortest_s is None or self.has_news:
+            return 0.0
+        return self._bulk.patience_s(len(self._streams), now_s, shortest_s)
 
     def next_train(self, now_s: float) -> Train | None:
         """Take the next train of the bulk sender, to be sent before the machine is called again.
