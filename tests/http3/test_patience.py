@@ -15,6 +15,7 @@ from tests.http3.udp_server import serving
 from tests.http3.uploads import BytesBody, Dialling, make_exchange
 from tests.peers.certificates import Certificates
 from trilane.transport.net.memory_datagram import LinkConditions
+from trilane.transport.protocols.bulk_train import Plan
 from trilane.transport.protocols.events import Event
 from trilane.transport.protocols.http3 import Http3Machine
 from trilane.transport.protocols.machine import Address
@@ -75,7 +76,11 @@ def test_it_ends_before_the_answer_to_all_of_the_body_can_come(make_pair: MakePa
     pair = make_pair(conditions=LinkConditions(delay_s=DELAY_S))
     (upload,) = begin(pair, bytes(1_000_000))
     machine, stream_id, sent_s = pair.machine, upload.stream_id, 0.0
-    while machine.body_within(stream_id, machine.stream_totals(stream_id)[0]) < len(upload.body):
+
+    def sent_bytes() -> int:
+        return machine.body_within(stream_id, machine.stream_totals(stream_id).sent_bytes)
+
+    while sent_bytes() < len(upload.body):
         sent_s = pair.now_s
         pair.step()
     pair.run(lambda: not machine.has_news)
@@ -86,6 +91,18 @@ def test_it_ends_before_the_answer_to_all_of_the_body_can_come(make_pair: MakePa
     assert machine.patience_s(sent_s + smallest_s / 2) > LEAST_S
     assert 0 < machine.patience_s(sent_s + smallest_s - LEAST_S / 2) < LEAST_S
     assert machine.patience_s(sent_s + smallest_s) == 0.0
+
+
+def test_it_is_not_prolonged_by_what_is_sent_again(make_pair: MakePair) -> None:
+    # What was thought to be lost may have arrived, and with it all of the body.
+    pair = in_full_flight(make_pair)
+    (stream,) = pair.machine._bulk._streams.values()
+    first_s = stream.sent_s
+    again = Plan(stream.stream_id, 0, 1000, fin=False, share=1000)
+
+    stream.sent(pair.machine.quic, again, first_s + 1.0)
+
+    assert stream.sent_s == first_s
 
 
 async def test_looks_at_the_socket_are_that_far_apart(

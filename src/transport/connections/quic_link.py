@@ -333,8 +333,7 @@ class QuicLink:
         events = self.machine.receive_batch(batch, now, [at / 1e9 for at in arrived_ns])
         self._deliver(events, read_ns, arrived_ns[-1])
         patience_s = min(self.machine.patience_s(now), _MOST_PATIENCE_S)
-        if patience_s >= _LEAST_PATIENCE_S:
-            self._read_again_s = now + patience_s
+        self._read_again_s = now + patience_s if patience_s >= _LEAST_PATIENCE_S else -inf
 
     def _deliver(self, events: list[Event], read_ns: Ns, arrived_ns: Ns) -> None:
         for event in events:

@@ -217,7 +217,7 @@ def _open(datagram: bytes, cid: bytes, keys: _Keys, expected: int) -> tuple[int,
 
 
 def _said(quic: QuicConnection, payload: bytes) -> _Said | None:
-    """What a packet says, if each of its frames is of a known kind and says something once only."""
+    """What a packet says, if its frames are of known kinds, of which only PING is there twice."""
     acked: list[range] | None = None
     delay = 0
     max_data: int | None = None

@@ -172,7 +172,7 @@ class BulkStream:
         self.carried_bytes = 0
         """Stream bytes that trains carried, those sent again included."""
         self.sent_s = -inf
-        """When the last train was built."""
+        """When the last train was built that carried bytes for the first time."""
         self._stream = stream
         self._sender = stream.sender
         self._sender._buffer = cast("bytearray", self.content)
@@ -235,8 +235,8 @@ class BulkStream:
         if plan.stop > sender.highest_offset:
             quic._remote_max_data_used += plan.stop - sender.highest_offset
             sender.highest_offset = plan.stop
+            self.sent_s = now_s
         self.carried_bytes += plan.stop - plan.start
-        self.sent_s = now_s
 
     def delivered(self, state: QuicDeliveryState, start: int, stop: int, fin: bool) -> None:
         """A packet was acknowledged or lost; aioquic calls it."""
@@ -324,8 +324,8 @@ class TrainBooks:
         """For how long to collect acknowledgements before they are read; 0 with few on their way.
 
         Not for longer than nothing else can arrive: what answers the end of a body comes no sooner
-        than the shortest round trip after it was sent. And no share of a longer one: what a queue
-        adds to it, patience must not.
+        than the shortest round trip after it was sent first. And no share of a longer one: what a
+        queue adds to it, patience must not.
         """
         if self._loss.bytes_in_flight < _PATIENT_PACKETS * self._quic._max_datagram_size:
             return 0.0
