@@ -9,6 +9,8 @@ from trilane.transport.protocols.http3_frames import encode_varint
 
 ACK, PING, MAX_DATA, MAX_STREAM_DATA, MAX_STREAMS = 0x02, 0x01, 0x10, 0x11, 0x12
 
+STREAM, OFFSET, LENGTH, FIN = 0x08, 0x04, 0x02, 0x01
+
 
 def frame(*numbers: int) -> bytes:
     return b"".join(map(encode_varint, numbers))
@@ -17,6 +19,16 @@ def frame(*numbers: int) -> bytes:
 def ack(largest: int, length: int, *more: int) -> bytes:
     """An ACK frame of the packets up to `largest`; `more` are gaps and lengths in turns."""
     return frame(ACK, largest, 25, len(more) // 2, length, *more)
+
+
+def stream(stream_id: int, offset: int, data: bytes, *, fin: bool = False) -> bytes:
+    """A STREAM frame with all there can be in one."""
+    return frame(STREAM | OFFSET | LENGTH | FIN * fin, stream_id, offset, len(data)) + data
+
+
+def kind(frame: bytes) -> int:
+    """What it is, whatever there is in it."""
+    return STREAM if STREAM <= frame[0] <= STREAM | OFFSET | LENGTH | FIN else frame[0]
 
 
 def packet(pair: Pair, payload: bytes, *, number: int = 1000, first_byte: int = 0x43) -> bytes:

@@ -34,20 +34,29 @@ CONNECTION = (
     "_close_at",
     "_close_event",
     "_close_pending",
+    "_crypto_streams",
     "_cryptos",
+    "_datagrams_pending",
+    "_events",
     "_find_preferred_address",
     "_handshake_confirmed",
     "_host_cids",
     "_idle_timeout",
+    "_local_ack_delay_exponent",
+    "_local_max_data",
+    "_local_max_streams_bidi",
+    "_local_max_streams_uni",
     "_loss",
     "_loss_at",
     "_max_datagram_size",
     "_network_paths",
+    "_on_ack_delivery",
     "_pacing_at",
     "_packet_number",
     "_path_validation_deadline",
     "_peer_cid",
     "_peer_cid_available",
+    "_ping_pending",
     "_probe_pending",
     "_quic_logger",
     "_remote_ack_delay_exponent",
@@ -56,6 +65,7 @@ CONNECTION = (
     "_remote_max_stream_data_bidi_remote",
     "_remote_max_streams_bidi",
     "_remote_preferred_address",
+    "_retire_connection_ids",
     "_retire_peer_cid",
     "_spaces",
     "_spin_bit",
@@ -63,11 +73,13 @@ CONNECTION = (
     "_state",
     "_streams",
     "_streams_blocked_bidi",
+    "_streams_blocked_pending",
     "_streams_queue",
     "_version",
 )
 SENDER = (
     "_acked",
+    "buffer_is_empty",
     "_buffer",
     "_buffer_fin",
     "_buffer_start",
@@ -109,6 +121,11 @@ def test_connection(quic: QuicConnection, name: str) -> None:
 @pytest.mark.parametrize("name", SENDER)
 def test_sender(name: str) -> None:
     assert hasattr(QuicStream().sender, name)
+
+
+@pytest.mark.parametrize("name", ["_buffer", "_final_size", "highest_offset", "is_finished"])
+def test_receiver(name: str) -> None:
+    assert hasattr(QuicStream().receiver, name)
 
 
 @pytest.mark.parametrize("name", LOSS)
@@ -288,7 +305,7 @@ def test_keys_are_where_we_look(make_pair: MakePair) -> None:
 
 
 def test_what_follows_from_a_packet_that_acknowledges() -> None:
-    # `aioquic_acks` does the same; what aioquic comes to do besides, it must do, too.
+    # `aioquic_receiving` does the same; what aioquic comes to do besides, it must do, too.
     source = inspect.getsource(QuicConnection.receive_datagram)
     start = source.index("# raise expected packet number")
     states = set(re.findall(r"\b((?:self|space)\.\w+)(?: = |\.add\()", source[start:]))
@@ -313,7 +330,7 @@ def test_what_follows_from_a_packet_that_acknowledges() -> None:
 
 
 def test_what_follows_from_a_larger_limit() -> None:
-    # The same: `aioquic_acks` does this much.
+    # The same: `aioquic_receiving` does this much.
     handlers = (
         QuicConnection._handle_max_data_frame,
         QuicConnection._handle_max_stream_data_frame,
@@ -326,6 +343,69 @@ def test_what_follows_from_a_larger_limit() -> None:
         "stream",
         "stream.max_stream_data_remote",
         "stream_id",
+    }
+
+
+def test_what_follows_from_a_piece_of_a_response() -> None:
+    # The same once more.
+    source = inspect.getsource(QuicConnection._handle_stream_frame)
+    assert set(re.findall(r"((?:self|stream)\.[\w.]+)(?: = | \+= |\()", source)) == {
+        "self._assert_stream_can_receive",
+        "self._events.append",
+        "self._get_or_create_stream",
+        "self._local_max_data.used",
+        "self._quic_logger.encode_stream_frame",
+        "stream.receiver.handle_frame",
+    }
+
+
+def test_what_else_aioquic_may_have_to_send() -> None:
+    # `aioquic_sending` looks whether there is any of this.
+    source = inspect.getsource(QuicConnection._write_application)
+    assert set(re.findall(r"self\.(_write_\w+)\(", source)) == {
+        "_write_ack_frame",
+        "_write_connection_limits",
+        "_write_crypto_frame",
+        "_write_datagram_frame",
+        "_write_handshake_done_frame",  # a server's
+        "_write_new_connection_id_frame",
+        "_write_path_challenge_frame",
+        "_write_path_response_frame",
+        "_write_ping_frame",
+        "_write_reset_stream_frame",
+        "_write_retire_connection_id_frame",
+        "_write_stop_sending_frame",
+        "_write_stream_frame",
+        "_write_stream_limits",
+        "_write_streams_blocked_frame",
+    }
+    source = inspect.getsource(QuicConnection.datagrams_to_send)
+    assert set(re.findall(r"self\.(_\w+)\(", source)) == {
+        "_close_begin",
+        "_flush_builder",
+        "_handshake_data_stranded",  # before the handshake is confirmed
+        "_probe_preferred_address",
+        "_send_probing_frames",  # on other paths
+        "_write_application",
+        "_write_connection_close_frame",
+        "_write_handshake",
+    }
+
+
+def test_what_follows_from_a_packet_that_is_sent() -> None:
+    source = inspect.getsource(QuicConnection._flush_builder)
+    found = re.findall(r"((?:self|network_path|packet)\.[\w.]+)(?: = | \+= |\()", source)
+    assert set(found) == {
+        "network_path.bytes_sent",
+        "packet.sent_time",
+        "self._ack_eliciting_sent_since_receipt",
+        "self._close_at",
+        "self._discard_epoch",  # after the handshake's
+        "self._idle_timeout",
+        "self._loss.on_packet_sent",
+        "self._packet_number",
+        "self._quic_logger.log_event",
+        "self._quic_logger.packet_type",
     }
 
 

@@ -25,7 +25,7 @@ from ..facts import TlsFacts
 from ..message import RequestHead
 from . import aioquic_paths as paths
 from . import aioquic_private as private
-from .aioquic_acks import LITTLE_BYTES, PlainPackets
+from .aioquic_receiving import PlainReader
 from .aioquic_recovery import AcksTogether
 from .aioquic_tls import CertificateCheck, CheckedConnection
 from .bulk_quic import BulkSender
@@ -36,6 +36,7 @@ from .events import (
     Event,
     HandshakeCompleted,
     HandshakeConfirmed,
+    ResponseReceived,
     StreamLimitChanged,
 )
 from .http3_buffer import range_room_for, room_for
@@ -45,6 +46,7 @@ from .http3_limits import note_limit
 from .http3_probe import path_probe
 from .http3_progress import Sent, newly_sent, report_progress
 from .http3_receiver import Http3Receiver
+from .http3_sending import Sending
 from .http3_stream import RequestStream
 from .library_guard import LibraryGuard
 from .machine import Address, Datagram, StreamTotals
@@ -114,12 +116,11 @@ class Http3Machine:
         self._head_limit_bytes = response_head_bytes
         self._key_since_packet = 0
         self._bulk = BulkSender(self.quic)
-        self._plain: PlainPackets | None = None
+        self._sending = Sending(self.quic, self._bulk)
+        self._plain: PlainReader | None = None
         self._limits = LimitClock()
         self._disturbed = True
         """More has happened since the last `transmit` than what trains make happen."""
-        self._held_back = False
-        """The last `transmit` may have left something for want of room."""
         self._lost_packets = 0
         self._leaving_packet = 0
         """The first packet of the last `transmit` that has not left, as far as was told."""
@@ -278,11 +279,11 @@ class Http3Machine:
         with self._guarded(), AcksTogether(self.quic):
             for (data, address), at_s in zip(datagrams, arrivals, strict=True):
                 self.round_trips.arrived_s = at_s
-                if self.handshake_complete and (len(data) <= LITTLE_BYTES or not self._bulk.idle):
+                if self.handshake_complete:
                     if plain is None:
-                        plain = self._plain = PlainPackets(self.quic)
+                        plain = self._plain = PlainReader(self.quic)
                     if not begun:
-                        plain.begin(now_s)
+                        plain.begin(now_s, len(self._streams))
                         begun = True
                     if plain.take(data, address):
                         continue
@@ -303,13 +304,7 @@ class Http3Machine:
         ready: list[tuple[bytes, Address]] = []
         with self._guarded():
             self._leaving_packet = private.next_packet_number(self.quic)
-            hidden = self._bulk.hide()
-            try:
-                ready = private.datagrams_to_send(self.quic, now_s)
-                trains_only = self._bulk.may_send and not private.may_be_held_back(self.quic)
-                self._held_back = not trains_only
-            finally:
-                self._bulk.show(hidden)
+            ready = self._sending.take(now_s)
             if self._path_bounded:
                 ready += path_probe(self.quic, self._path, self._streams.values(), now_s)
         return [Datagram(data, address) for data, address in ready]
@@ -321,7 +316,7 @@ class Http3Machine:
         Not so while there is nothing to send but trains, and nothing is received but what they make
         the peer send: of a long upload, that is nearly always.
         """
-        calm = self.has_trains and not (self._disturbed or self._held_back)
+        calm = self.has_trains and not (self._disturbed or self._sending.held_back)
         return not calm or self._path.searching
 
     @property
@@ -344,7 +339,7 @@ class Http3Machine:
         if self._receiver is None or self._broken or self._bulk.idle:
             return None
         with self._guarded():
-            return self._bulk.next_train(now_s, others_wait=self._held_back)
+            return self._bulk.next_train(now_s, others_wait=self._sending.held_back)
         return None
 
     def end_turn(self, now_s: float) -> None:
@@ -536,7 +531,10 @@ class Http3Machine:
         with self._guarded():
             self._sweep()
             while (event := self.quic.next_event()) is not None:
-                events.extend(self._translate(event, now_s))
+                told = self._translate(event, now_s)
+                # Anything but a whole response may have made the library say something.
+                self._disturbed |= not (told and isinstance(told[0], ResponseReceived))
+                events.extend(told)
             self._watch_connection(events, now_s)
         events.extend(self._pending)
         self._pending = []

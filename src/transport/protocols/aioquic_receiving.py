@@ -1,4 +1,4 @@
-"""Reads the packets of which a long upload receives most: acknowledgements, larger limits, PINGs.
+"""Reads most of what an upload receives: acknowledgements, larger limits, PINGs and the response.
 
 Part of `aioquic_private`, under the same canary test. What is anything else, or in any way unusual,
 is left to aioquic, untouched: a packet is recognised before any state has changed.
@@ -9,6 +9,7 @@ is left to aioquic, untouched: a packet is recognised before any state has chang
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from aioquic._buffer import Buffer, BufferReadError
@@ -18,7 +19,7 @@ from aioquic.quic.connection import (
     QuicConnectionState,
 )
 from aioquic.quic.crypto import CryptoContext
-from aioquic.quic.packet import QuicFrameType, decode_packet_number
+from aioquic.quic.packet import QuicFrameType, QuicStreamFrame, decode_packet_number
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
@@ -28,13 +29,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from .aioquic_recovery import WatchedRecovery
 from .machine import Address
 
-#: What only acknowledges and raises limits has no more bytes, as a rule: while no long body is on
-#: its way, larger datagrams are not worth looking into for that.
-LITTLE_BYTES = 48
-#: For how long the answer to a larger limit or a PING is held back: aioquic promises 25 ms at the
-#: most (RFC 9000 §13.2.1), and answers after one. Nothing of the peer's sending depends on it, and
-#: each answer ends a turn of the sender: 76 to 114 of them in 64 MiB on a fast path, now about 20.
+#: For how long the answer to larger limits, PINGs and the end of a lone response is held back.
+#: aioquic promises 25 ms at the most (RFC 9000 §13.2.1), and answers after one. None of what the
+#: peer sends depends on it, and each answer takes a turn of the sender: 76 to 114 of them in 64 MiB
+#: on a fast path, now about 20; and none after a response that another request follows soon.
 PLAIN_ACK_DELAY_S = 0.02
+#: So many more requests than are open have to be allowed for that.
+_MANY_REQUESTS = 16
 # RFC 9000 §17.3.1, of a 1-RTT packet's first byte.
 _LONG_HEADER = 0x80
 _SPIN_BIT = 0x20
@@ -55,6 +56,10 @@ _ACK = int(QuicFrameType.ACK)
 _MAX_DATA = int(QuicFrameType.MAX_DATA)
 _MAX_STREAM_DATA = int(QuicFrameType.MAX_STREAM_DATA)
 _MAX_STREAMS = int(QuicFrameType.MAX_STREAMS_BIDI)
+# RFC 9000 §19.8: kinds of STREAM frames, by what is in them.
+_STREAM = int(QuicFrameType.STREAM_BASE)
+_OFFSET, _LENGTH, _FIN = 0x04, 0x02, 0x01
+_LAST_STREAM = _STREAM | _OFFSET | _LENGTH | _FIN
 
 
 class _Keys(NamedTuple):
@@ -68,21 +73,31 @@ class _Keys(NamedTuple):
     """In place."""
 
 
-class _Said(NamedTuple):
+class _Piece(NamedTuple):
+    """The next bytes of a response."""
+
+    stream: QuicStream
+    data: bytes
+    fin: bool
+
+
+@dataclass(slots=True)
+class _Said:
     """What a packet says; None where it says nothing."""
 
-    acked: list[range] | None
-    ack_delay: int
+    acked: list[range] | None = None
+    ack_delay: int = 0
     """As it is written."""
-    max_data: int | None
-    max_stream_data: tuple[QuicStream, int] | None
-    max_streams: int | None
-    asks: bool
+    max_data: int | None = None
+    max_stream_data: tuple[QuicStream, int] | None = None
+    max_streams: int | None = None
+    piece: _Piece | None = None
+    asks: bool = False
     """It asks to be acknowledged (RFC 9000 §13.2)."""
 
 
-class PlainPackets:
-    """Takes packets that acknowledge, raise limits and ping, and do nothing else.
+class PlainReader:
+    """Takes packets that acknowledge, raise limits, ping and continue a response, and no others.
 
     In a block of `AcksTogether`, and made when the handshake is complete: from then on a connection
     keeps its packet space. What cannot change while there are no other packets is looked up by
@@ -101,6 +116,7 @@ class PlainPackets:
         "_pair",
         "_quic",
         "_space",
+        "_unhurried",
     )
 
     def __init__(self, quic: QuicConnection) -> None:
@@ -111,9 +127,15 @@ class PlainPackets:
         self._aead: object = None
         self._keys: _Keys | None = None
 
-    def begin(self, now_s: float) -> None:
-        """Begin with packets that are read together, now, and anew behind other packets."""
+    def begin(self, now_s: float, requests: int) -> None:
+        """Begin with packets that are read together, now, and anew behind other packets.
+
+        With more than one request open, or few more allowed, the end of a response is acknowledged
+        soon: the peer may allow no further one before (RFC 9000 §4.6).
+        """
         quic = self._quic
+        allowed = quic._remote_max_streams_bidi - quic.get_next_available_stream_id() // 4
+        self._unhurried = requests <= 1 and allowed >= _MANY_REQUESTS
         self._cid = b""
         self._now_s = now_s
         self._any = False
@@ -155,22 +177,25 @@ class PlainPackets:
 
     def _heed(self, said: _Said, space: QuicPacketSpace) -> None:
         quic, now_s = self._quic, self._now_s
-        acked, ack_delay, max_data, max_stream_data, max_streams, asks = said
-        if acked is not None:
-            delay_s = (ack_delay << quic._remote_ack_delay_exponent) / 1_000_000
-            self._loss.hold(acked, delay_s, now_s, space)
-        if not asks:
+        if said.acked is not None:
+            delay_s = (said.ack_delay << quic._remote_ack_delay_exponent) / 1_000_000
+            self._loss.hold(said.acked, delay_s, now_s, space)
+        if not said.asks:
             return
         # RFC 9000 §19.9 - §19.11: a limit that is not larger says nothing.
-        if max_data is not None and max_data > quic._remote_max_data:
-            quic._remote_max_data = max_data
-        if max_stream_data is not None:
-            stream, limit = max_stream_data
+        if said.max_data is not None and said.max_data > quic._remote_max_data:
+            quic._remote_max_data = said.max_data
+        if said.max_stream_data is not None:
+            stream, limit = said.max_stream_data
             stream.max_stream_data_remote = max(stream.max_stream_data_remote, limit)
-        if max_streams is not None and max_streams > quic._remote_max_streams_bidi:
-            quic._remote_max_streams_bidi = max_streams
-        if space.ack_at is None:
-            space.ack_at = now_s + PLAIN_ACK_DELAY_S
+        if said.max_streams is not None and said.max_streams > quic._remote_max_streams_bidi:
+            quic._remote_max_streams_bidi = said.max_streams
+        unhurried = said.piece is None or (said.piece.fin and self._unhurried)
+        if said.piece is not None:
+            _receive(quic, said.piece)
+        ack_at_s = now_s + (PLAIN_ACK_DELAY_S if unhurried else quic._ack_delay)
+        if space.ack_at is None or space.ack_at > ack_at_s:
+            space.ack_at = ack_at_s
 
 
 def _may_take(quic: QuicConnection) -> bool:
@@ -218,41 +243,88 @@ def _open(datagram: bytes, cid: bytes, keys: _Keys, expected: int) -> tuple[int,
 
 def _said(quic: QuicConnection, payload: bytes) -> _Said | None:
     """What a packet says, if its frames are of known kinds, of which only PING is there twice."""
-    acked: list[range] | None = None
-    delay = 0
-    max_data: int | None = None
-    max_stream_data: tuple[QuicStream, int] | None = None
-    max_streams: int | None = None
-    asks = False
+    said = _Said()
     buffer = Buffer(data=payload)
     pull = buffer.pull_uint_var
     try:
         while not buffer.eof():
             kind = pull()
-            asks = asks or kind != _ACK
-            if kind == _ACK and acked is None:
-                acked, delay = _ack_frame(pull)
-            elif kind == _MAX_DATA and max_data is None:
-                max_data = pull()
-            elif kind == _MAX_STREAM_DATA and max_stream_data is None:
-                # Of requests only: whether others may be sent on is not ours to judge.
-                stream_id = pull()
-                stream = quic._streams.get(stream_id)
-                if stream is None or stream_id & _NOT_A_REQUEST:
+            if kind == _ACK and said.acked is None:
+                said.acked, said.ack_delay = _ack_frame(pull)
+            elif _STREAM <= kind <= _LAST_STREAM and said.piece is None:
+                said.asks, said.piece = True, _piece(quic, kind, buffer)
+                if said.piece is None:
                     return None
-                max_stream_data = stream, pull()
-            elif kind == _MAX_STREAMS and max_streams is None:
-                max_streams = pull()
-                # What waits for the limit, or a limit that cannot be, is aioquic's.
-                if quic._streams_blocked_bidi or max_streams > STREAM_COUNT_MAX:
-                    return None
-            elif kind != _PING or acked is None:
-                # quic-go asks with a PING for every 20th acknowledgement; one alone is urgent.
+            elif not _says_little(quic, kind, pull, said):
                 return None
     except (BufferReadError, ValueError):
         return None
-    said = _Said(acked, delay, max_data, max_stream_data, max_streams, asks)
     return said if payload else None
+
+
+def _says_little(quic: QuicConnection, kind: int, pull: Callable[[], int], said: _Said) -> bool:
+    """Take a larger limit or a PING; whether it is one, and for us to take.
+
+    Raises:
+        BufferReadError: it is not all there.
+    """
+    said.asks = True
+    if kind == _MAX_DATA and said.max_data is None:
+        said.max_data = pull()
+        return True
+    if kind == _MAX_STREAM_DATA and said.max_stream_data is None:
+        # Of requests only: whether others may be sent on is not ours to judge.
+        stream_id, limit = pull(), pull()
+        stream = quic._streams.get(stream_id)
+        if stream is None or stream_id & _NOT_A_REQUEST:
+            return False
+        said.max_stream_data = stream, limit
+        return True
+    if kind == _MAX_STREAMS and said.max_streams is None:
+        said.max_streams = pull()
+        # What waits for the limit, or a limit that cannot be, is aioquic's.
+        return not quic._streams_blocked_bidi and said.max_streams <= STREAM_COUNT_MAX
+    # quic-go asks with a PING for every 20th acknowledgement; one alone is urgent.
+    return kind == _PING and said.acked is not None
+
+
+def _piece(quic: QuicConnection, kind: int, buffer: Buffer) -> _Piece | None:
+    """What a STREAM frame without its type says, if it is the next of a request's response.
+
+    None, too, when this end would have to raise its limits soon (RFC 9000 §4.1).
+
+    Raises:
+        BufferReadError: it is not all there.
+    """
+    pull = buffer.pull_uint_var
+    stream_id = pull()
+    stream = quic._streams.get(stream_id)
+    offset = pull() if kind & _OFFSET else 0
+    length = pull() if kind & _LENGTH else buffer.capacity - buffer.tell()
+    data = buffer.pull_bytes(length)
+    if stream is None or stream_id & _NOT_A_REQUEST:
+        return None
+    receiver, received = stream.receiver, quic._local_max_data
+    if (
+        receiver.is_finished
+        or receiver._final_size is not None
+        or receiver._buffer
+        or offset != receiver.highest_offset
+        or (offset + length) * 2 > stream.max_stream_data_local
+        or (received.used + length) * 2 > received.value
+    ):
+        return None
+    return _Piece(stream, data, bool(kind & _FIN))
+
+
+def _receive(quic: QuicConnection, piece: _Piece) -> None:
+    """Take the next bytes of a response."""
+    receiver = piece.stream.receiver
+    frame = QuicStreamFrame(piece.data, piece.fin, receiver.highest_offset)
+    quic._local_max_data.used += len(piece.data)
+    event = receiver.handle_frame(frame)
+    if event is not None:
+        quic._events.append(event)
 
 
 def _ack_frame(pull: Callable[[], int]) -> tuple[list[range], int]:
