@@ -2,7 +2,8 @@
 
 The two can be stopped and started again, so that the handshake runs them for itself and the
 connection runs them for the rest of its life. Whoever else changes the machine calls `kick`; many
-kicks make one pass of the sender. Who wants to wait for no pass calls `flush_now`.
+kicks make one pass of the sender, or none if that would change nothing. Who wants to wait for no
+pass calls `flush_now`.
 """
 
 from __future__ import annotations
@@ -107,15 +108,16 @@ class QuicLink:
         self._path_errors = 0
 
     def kick(self) -> None:
-        """Wake the sender: the machine may have something to transmit, or another timer."""
-        self._stale = True
-        if self._bell is not None:
-            self._bell.ring()
+        """Wake the sender if the machine may have something to transmit, or an earlier timer."""
+        if self._has_work:
+            self._wake()
+        else:
+            self._ring_early()
 
     def flush_now(self) -> None:
         """Send what may be sent now, as far as that needs no waiting; the sender does the rest."""
         if self._rests_until_s == -inf or self._unsent or self.machine.has_trains:
-            self.kick()
+            self._wake()
             return
         self._stale = False
         now = now_s()
@@ -130,12 +132,11 @@ class QuicLink:
                 return
             if rest:
                 self._unsent = _Unsent(rest, sent, self.socket.write_started_ns)
-                self.kick()
+                self._wake()
             else:
                 self._tell_sent(sent)
         self._heed_path()
-        if self._bell is not None and self._next_s() < self._rests_until_s:
-            self._bell.ring()
+        self._ring_early()
 
     async def run(self) -> None:
         """Send and receive until the connection is over."""
@@ -244,6 +245,22 @@ class QuicLink:
         finally:
             self._rests_until_s = -inf
 
+    @property
+    def _has_work(self) -> bool:
+        """Whether the sender is needed, or is at work and may have looked already."""
+        machine = self.machine
+        return self._rests_until_s == -inf or machine.has_news or machine.has_trains
+
+    def _wake(self) -> None:
+        self._stale = True
+        if self._bell is not None:
+            self._bell.ring()
+
+    def _ring_early(self) -> None:
+        """Wake the sender from a rest that would be too long now."""
+        if self._bell is not None and self._next_s() < self._rests_until_s:
+            self._bell.ring()
+
     def _next_s(self) -> float:
         """When something is to be done without anybody's kick."""
         timer_s = self.machine.next_timer_s()
@@ -253,6 +270,10 @@ class QuicLink:
 
     def _mind_timers(self) -> None:
         now = now_s()
+        if now < self._next_s():
+            return
+        # What it leads to is to be sent, also when somebody rang in the same moment.
+        self._stale = True
         timer_s = self.machine.next_timer_s()
         if timer_s is not None and now >= timer_s:
             silences = self.machine.silences
@@ -286,7 +307,7 @@ class QuicLink:
 
     def _give_up(self, error: ConnectionLost) -> None:
         self.machine.give_up(CloseCause(CloseKind.UNREACHABLE, str(error)))
-        self.kick()
+        self._wake()
 
     async def _receive(self) -> None:
         while True:
@@ -303,6 +324,9 @@ class QuicLink:
                 turn = slice(start, start + _TURN_DATAGRAMS)
                 self._take(batch[turn], arrived_ns[turn], read_ns)
             self.path.heed(now_s())
+            if not self._has_work:
+                # Nobody else will look what the connection waits for now.
+                self.machine.end_turn(now_s())
             self.kick()
 
     async def _arrivals(self) -> list[tuple[bytes, Address]]:
@@ -358,7 +382,7 @@ class QuicLink:
             self._path_errors += 1
             if not self.machine.handshake_complete or self._path_errors >= _PATH_ERRORS_TO_DIE:
                 self.machine.give_up(self._unreachable(error))
-                self.kick()
+                self._wake()
 
     def _unreachable(self, error: PathError) -> CloseCause:
         # Who refuses later, had let us in: it is the way to it that has ended.

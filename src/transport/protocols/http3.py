@@ -43,7 +43,7 @@ from .http3_buffer import range_room_for, room_for
 from .http3_close import FORGOTTEN, CloseCause, CloseKind, explain
 from .http3_frames import H3_NO_ERROR, H3_REQUEST_CANCELLED, data_frame_header
 from .http3_limits import note_limit
-from .http3_probe import path_probe
+from .http3_probe import path_probe, wants_probe
 from .http3_progress import Sent, newly_sent, report_progress
 from .http3_receiver import Http3Receiver
 from .http3_sending import Sending
@@ -314,10 +314,10 @@ class Http3Machine:
         """Whether `transmit` is worth a call.
 
         Not so while there is nothing to send but trains, and nothing is received but what they make
-        the peer send: of a long upload, that is nearly always.
+        the peer send: of a long upload, that is nearly always. And not after a short request.
         """
-        calm = self.has_trains and not (self._disturbed or self._sending.held_back)
-        return not calm or self._path.searching
+        calm = self._path_bounded and not (self._disturbed or self._sending.held_back)
+        return not calm or wants_probe(self.quic, self._path, self._streams.values())
 
     @property
     def has_trains(self) -> bool:
@@ -378,7 +378,8 @@ class Http3Machine:
         due = self.next_timer_s()
         if due is not None and now_s >= due and self.close_cause is None:
             if not self._pending and private.only_sending_is_due(self.quic, now_s):
-                self._disturbed |= private.must_acknowledge(self.quic, now_s)
+                # The pacer's timer is for trains, as long as there are any.
+                self._disturbed |= self._bulk.idle or private.must_acknowledge(self.quic, now_s)
                 return []
             self._disturbed = True
             with self._guarded():

@@ -17,18 +17,26 @@ from .path_mtu import PathMtu
 _WORTH_PROBING_BYTES = 64 * 1024
 
 
+def wants_probe(quic: QuicConnection, path: PathMtu, streams: Iterable[RequestStream]) -> bool:
+    """Whether there is a size that was not probed, and enough to win by it."""
+    return path.searching and _is_worthwhile(quic, streams)
+
+
 def path_probe(
     quic: QuicConnection, path: PathMtu, streams: Iterable[RequestStream], now_s: float
 ) -> list[tuple[bytes, Address]]:
     """A probe for larger datagrams, when there is one to send and enough to win by it."""
-    if not trains.may_probe(quic):
+    if not (trains.may_probe(quic) and _is_worthwhile(quic, streams)):
         return []
-    if private.sent_bytes(quic) < _WORTH_PROBING_BYTES:
-        lengths = (stream.body_length for stream in streams)
-        if not any(length is None or length >= _WORTH_PROBING_BYTES for length in lengths):
-            return []
     size = path.next_probe(now_s)
     if size is None:
         return []
     datagram = trains.probe_datagram(quic, path, size, now_s)
     return [(datagram, trains.destination(quic)[0])]
+
+
+def _is_worthwhile(quic: QuicConnection, streams: Iterable[RequestStream]) -> bool:
+    if private.sent_bytes(quic) >= _WORTH_PROBING_BYTES:
+        return True
+    lengths = (stream.body_length for stream in streams)
+    return any(length is None or length >= _WORTH_PROBING_BYTES for length in lengths)
