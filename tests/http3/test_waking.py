@@ -85,7 +85,7 @@ async def test_a_timer_that_is_due_when_somebody_rings_is_followed_up(
         next_timer_s = machine.next_timer_s
         monkeypatch.setattr(machine, "next_timer_s", lambda: -inf if due else next_timer_s())
         monkeypatch.setattr(machine, "handle_timer", handle_timer)
-        link.kick()
+        link.flush_now()
         await some_passes()
         assert not due
         assert not machine.has_news, "the PING was sent"

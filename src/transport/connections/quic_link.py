@@ -108,11 +108,9 @@ class QuicLink:
         self._path_errors = 0
 
     def kick(self) -> None:
-        """Wake the sender if the machine may have something to transmit, or an earlier timer."""
+        """Wake the sender, if the machine may have something for it."""
         if self._has_work:
             self._wake()
-        else:
-            self._ring_early()
 
     def flush_now(self) -> None:
         """Send what may be sent now, as far as that needs no waiting; the sender does the rest."""
@@ -324,10 +322,12 @@ class QuicLink:
                 turn = slice(start, start + _TURN_DATAGRAMS)
                 self._take(batch[turn], arrived_ns[turn], read_ns)
             self.path.heed(now_s())
-            if not self._has_work:
+            if self._has_work:
+                self._wake()
+            else:
                 # Nobody else will look what the connection waits for now.
                 self.machine.end_turn(now_s())
-            self.kick()
+                self._ring_early()
 
     async def _arrivals(self) -> list[tuple[bytes, Address]]:
         """Wait for datagrams, and with patience for more of them."""
