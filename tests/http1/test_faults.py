@@ -166,9 +166,10 @@ class TestEarlyRefusal:
             nonlocal closed_early
             await read_head(server)
             for byte in REFUSED:
-                await server.send(bytes((byte,)))
                 await anyio.sleep(0.001)
+                # Looked at before a byte, not after it: after the last one it may close.
                 closed_early = closed_early or server._outgoing.unread
+                await server.send(bytes((byte,)))
 
         async with virtual_connection(script) as (connection, _):
             response = await connection.exchange(
