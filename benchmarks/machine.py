@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import trilane
+from trilane.transport.protocols.ipsec_mb import installed
 
 from .peers import PEERS
 from .receiver_process import Receiver
@@ -35,6 +36,7 @@ def machine(receiver: Receiver) -> dict[str, object]:
         "uncommitted_changes": bool(_git("status", "--porcelain", "--", "src")),
         "versions": {k: v for peer in PEERS.values() for k, v in peer.versions().items()},
         "libcurl": _libcurl(),
+        "libipsec_mb": library.version if (library := installed()) else "not installed",
         "receiver": receiver.compiler,
         "receiver_windows": _RECEIVER_WINDOWS,
         "tcp_congestion_control": _sysctl("net/ipv4/tcp_congestion_control"),

@@ -14,7 +14,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from trilane.transport.protocols.aioquic_private import COUNTING_CONTROLLERS
 from trilane.transport.protocols.aioquic_recovery import WatchedRecovery
 from trilane.transport.protocols.aioquic_trains import BulkStream, SentTrain, TrainRun
-from trilane.transport.protocols.bulk_train import PacketKeys, Plan, TrainBuilder, data_per_packet
+from trilane.transport.protocols.bulk_train import Plan, TrainBuilder
+from trilane.transport.protocols.ipsec_mb import installed
+from trilane.transport.protocols.sealing import AeadKey
+from trilane.transport.protocols.train_room import PacketKeys, data_per_packet
 
 _DATAGRAM_BYTES = 1452
 _CID = bytes(4)
@@ -36,8 +39,8 @@ class Trains:
 
     def __init__(self) -> None:
         protection = Cipher(algorithms.AES(_KEY), modes.ECB()).encryptor()
-        self._keys = PacketKeys(AESGCM(_KEY), 2**95, protection, 0)
-        self._builder = TrainBuilder()
+        self._keys = PacketKeys(AeadKey(AESGCM(_KEY), _KEY), 2**95, protection, 0)
+        self._builder = TrainBuilder(installed)
 
     def build(self) -> None:
         """Build and encrypt one."""

@@ -12,8 +12,11 @@ import pytest
 
 from tests.peers import servers
 from tests.peers.certificates import Certificates, make_certificates
+from tests.peers.multi_buffer import installed_library
 from tests.peers.servers import Endpoints
 from tests.peers.started import started
+from trilane.transport.protocols import ipsec_mb
+from trilane.transport.protocols.ipsec_mb import IpsecMb
 
 # Helpers that assert explain themselves as tests do.
 pytest.register_assert_rewrite("tests.interop.profile_checks", "tests.peers.leaks")
@@ -49,6 +52,18 @@ def _spare_what_stays() -> None:
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
+
+
+@pytest.fixture(scope="session", params=["cryptography", "libIPSec_MB"])
+def library(request: pytest.FixtureRequest) -> IpsecMb | None:
+    """What seals trains and records: None for cryptography, one by one."""
+    return installed_library() if request.param == "libIPSec_MB" else None
+
+
+@pytest.fixture
+def each_sealer(library: IpsecMb | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has the engine seal with the library, and without it."""
+    monkeypatch.setattr(ipsec_mb, "installed", lambda: library)
 
 
 @pytest.fixture(scope="session")

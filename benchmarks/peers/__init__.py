@@ -76,6 +76,7 @@ PEERS = {
         _TRILANE("trilane", client="AsyncioClient", needs=("trilane", "aioquic", "h2")),
         _TRILANE("trilane-trio", client="TrioClient", needs=("trilane", "trio")),
         _TRILANE("trilane-uvloop", client="UvloopClient", needs=("trilane", "uvloop")),
+        _TRILANE("trilane-cryptography", client="PlainClient", needs=("trilane", "cryptography")),
         Peer(
             "curl_cffi",
             "curl_cffi_peer",

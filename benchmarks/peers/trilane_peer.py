@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import trilane
 from trilane.api.client_options import ProtocolInput
+from trilane.transport.protocols import ipsec_mb
 
 from ..lanes import Lane
 from .client import AsyncClient, Source, require_ok
@@ -59,6 +62,15 @@ class AsyncioClient(AsyncClient):
         await self._client.__aexit__(None, None, None)
 
 
+class PlainClient(AsyncioClient):
+    """As if libIPSec_MB were not installed."""
+
+    async def open(self) -> None:
+        """See `AsyncioClient.open`."""
+        ipsec_mb.installed = _no_library
+        await super().open()
+
+
 class UvloopClient(AsyncioClient):
     """On asyncio with uvloop."""
 
@@ -69,3 +81,8 @@ class TrioClient(AsyncioClient):
     """On trio."""
 
     backend = "trio"
+
+
+@cache
+def _no_library() -> None:
+    return None

@@ -173,7 +173,7 @@ async def test_a_connection_that_closes_lets_go_of_files(
 @given(st.integers(1, LONGEST_TURN_BYTES), st.integers(16384, 1 << 20))
 def test_a_turn_is_laid_out_like_frames_from_memory(count: int, frame_bytes: int) -> None:
     expected = data_frames(7, memoryview(CONTENT)[10 : 10 + count], frame_bytes, end=False)
-    room = RecordRoom(17)
+    room = RecordRoom(17, None)
     assert room.byte_count >= LONGEST_FILL_BYTES
     assert len(expected) <= LONGEST_FILL_BYTES
     with tempfile.TemporaryFile() as file:

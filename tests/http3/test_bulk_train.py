@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 import pytest
 from aioquic._buffer import Buffer
-from aioquic.quic.crypto import CryptoContext
+from aioquic.quic.crypto import CryptoContext, derive_key_iv_hp
 from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.tls import CipherSuite
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from trilane.transport.errors import SourceError
-from trilane.transport.protocols.bulk_train import (
+from trilane.transport.protocols.bulk_train import Plan, TrainBuilder
+from trilane.transport.protocols.ipsec_mb import IpsecMb
+from trilane.transport.protocols.sealing import AeadKey
+from trilane.transport.protocols.train_room import (
     TRUNCATED_NUMBERS,
     PacketKeys,
-    Plan,
-    TrainBuilder,
     data_per_packet,
+    most_packets,
 )
 
 SIZE = 1252
@@ -36,13 +37,18 @@ class Frame:
 
 
 @pytest.fixture
+def builder(library: IpsecMb | None) -> TrainBuilder:
+    return TrainBuilder(lambda: library)
+
+
+@pytest.fixture
 def keys() -> CryptoContext:
+    return keys_of(CipherSuite.AES_128_GCM_SHA256, bytes(range(32)))
+
+
+def keys_of(suite: CipherSuite, secret: bytes) -> CryptoContext:
     context = CryptoContext()
-    context.setup(
-        cipher_suite=CipherSuite.AES_128_GCM_SHA256,
-        secret=bytes(range(32)),
-        version=QuicProtocolVersion.VERSION_1,
-    )
+    context.setup(cipher_suite=suite, secret=secret, version=QuicProtocolVersion.VERSION_1)
     return context
 
 
@@ -65,8 +71,12 @@ def plan_of(stream_id: int, cid: bytes, start: int, size: int, *, fin: bool = Fa
 def protection_of(keys: CryptoContext) -> PacketKeys:
     assert keys.aead is not None
     assert keys.hp is not None
-    assert isinstance(keys.aead._aead, AESGCM)
-    return PacketKeys(keys.aead._aead, keys.aead._iv, keys.hp._encryptor, 0)
+    assert keys.cipher_suite is not None
+    assert keys.secret is not None
+    key, _, _ = derive_key_iv_hp(
+        cipher_suite=keys.cipher_suite, secret=keys.secret, version=keys.version or 0
+    )
+    return PacketKeys(AeadKey(keys.aead._aead, key), keys.aead._iv, keys.hp._encryptor, 0)
 
 
 def build(
@@ -112,11 +122,13 @@ def joined(frames: list[Frame], plan: Plan) -> bytes:
 
 @pytest.mark.parametrize("cid", [b"", b"\x01\x02\x03\x04", bytes(20)])
 @pytest.mark.parametrize(
-    "first_packet", [0, 2**16 - 3, 3 * TRUNCATED_NUMBERS - 9, 3 * TRUNCATED_NUMBERS, 2**40 + 5]
+    "first_packet", [0, 2**20 + 253, 3 * TRUNCATED_NUMBERS - 9, 3 * TRUNCATED_NUMBERS, 2**40 + 5]
 )
-def test_packets_hold_what_was_planned(keys: CryptoContext, cid: bytes, first_packet: int) -> None:
+def test_packets_hold_what_was_planned(
+    builder: TrainBuilder, keys: CryptoContext, cid: bytes, first_packet: int
+) -> None:
     plan = plan_of(4, cid, 7, 9_000)
-    packets = build(TrainBuilder(), keys, plan, cid, first_packet)
+    packets = build(builder, keys, plan, cid, first_packet)
 
     frames = opened_all(keys, packets, cid, first_packet)
 
@@ -124,8 +136,10 @@ def test_packets_hold_what_was_planned(keys: CryptoContext, cid: bytes, first_pa
     assert joined(frames, plan) == content(plan.start, plan.stop)
 
 
-def test_one_builder_serves_streams_and_offsets_in_turns(keys: CryptoContext) -> None:
-    builder, number = TrainBuilder(), 100
+def test_one_builder_serves_streams_and_offsets_in_turns(
+    builder: TrainBuilder, keys: CryptoContext
+) -> None:
+    number = 100
     plans = [
         plan_of(4, b"1234", 0, 50_000),
         plan_of(8, b"1234", 50, 3_000, fin=True),
@@ -143,8 +157,28 @@ def test_one_builder_serves_streams_and_offsets_in_turns(keys: CryptoContext) ->
         number += len(packets)
 
 
-def test_a_read_that_fails_spoils_nothing(keys: CryptoContext) -> None:
-    builder, plan = TrainBuilder(), plan_of(4, b"1234", 0, 5_000, fin=True)
+@pytest.mark.parametrize("suite", [CipherSuite.AES_128_GCM_SHA256, CipherSuite.AES_256_GCM_SHA384])
+def test_keys_may_change_from_train_to_train(builder: TrainBuilder, suite: CipherSuite) -> None:
+    plan, number = plan_of(4, b"1234", 0, 60_000), 7
+    secret_bytes = 48 if suite is CipherSuite.AES_256_GCM_SHA384 else 32
+    for keys in (keys_of(suite, bytes([first]) * secret_bytes) for first in (1, 2, 1)):
+        packets = build(builder, keys, plan, b"1234", number)
+        assert joined(opened_all(keys, packets, b"1234", number), plan) == content(0, 60_000)
+        number += len(packets)
+
+
+def test_a_train_of_the_greatest_length(builder: TrainBuilder, keys: CryptoContext) -> None:
+    # 192 of the smallest QUIC allows are more than the library takes at once.
+    share, count = data_per_packet(SIZE, b"1234", 4, 200_000), most_packets(SIZE)
+    plan = Plan(4, 0, count * share, fin=True, share=share)
+    for number in (0, 200):
+        packets = build(builder, keys, plan, b"1234", number)
+        assert len(packets) == count
+        assert joined(opened_all(keys, packets, b"1234", number), plan) == content(0, plan.stop)
+
+
+def test_a_read_that_fails_spoils_nothing(builder: TrainBuilder, keys: CryptoContext) -> None:
+    plan = plan_of(4, b"1234", 0, 5_000, fin=True)
 
     def fail(_start: int, _stop: int, _places: list[memoryview]) -> None:
         raise SourceError("the disk is gone")

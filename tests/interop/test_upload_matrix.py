@@ -28,6 +28,7 @@ from tests.interop.cases import (
 from tests.interop.profile_checks import check_complete, check_reused
 from tests.interop.targets import HTTP_VERSIONS, SEED_PROTOCOLS, TARGETS, Reception, Target
 from tests.peers.receipt import Receipt, ReceivedPart
+from trilane.transport.protocols import ipsec_mb
 
 pytestmark = pytest.mark.interop
 
@@ -91,6 +92,22 @@ async def test_second_upload_reuses_the_connection(reception: Reception, tmp_pat
 
     check_receipt(receipt, upload.expected, length_known=True)
     check_reused(response, secure=reception.target.scheme == "https")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [target for target in TARGETS if target.scheme == "https"],
+    ids=lambda target: target.label,
+)
+async def test_upload_arrives_without_the_multi_buffer_library(
+    reception: Reception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ipsec_mb, "installed", lambda: None)
+    upload = one_mebibyte(tmp_path)
+    async with trilane.AsyncClient(verify=str(reception.ca)) as client:
+        receipt = reception.receipt((await send(client, reception, upload)).content)
+
+    check_receipt(receipt, upload.expected, length_known=True)
 
 
 def huge_size(target: Target) -> int:

@@ -21,6 +21,8 @@ from trilane.transport.net.memory import Link, memory_pair
 from trilane.transport.net.tls import TlsStream
 from trilane.transport.net.tls_context import tls_setup
 
+pytestmark = pytest.mark.usefixtures("each_sealer")
+
 MIB = 1024 * 1024
 CONTENT = pattern(MIB + 12_345)
 

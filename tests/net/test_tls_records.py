@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.net.support import pattern
 from tests.peers.certificates import Certificates
 from trilane.transport.protocols import tls_records
+from trilane.transport.protocols.ipsec_mb import IpsecMb
 from trilane.transport.protocols.tls_handover import RecordFollower, RecordTranslator
 from trilane.transport.protocols.tls_keys import CIPHER_SUITES, TrafficKeys
 from trilane.transport.protocols.tls_records import (
@@ -49,8 +50,8 @@ def test_records_are_those_of_rfc_8448() -> None:
         opener.open(ALERT_RECORD)
 
 
-def test_a_room_is_sealed_as_its_records_would_be_one_by_one() -> None:
-    room = RecordRoom(3)
+def test_a_room_is_sealed_as_its_records_would_be_one_by_one(library: IpsecMb | None) -> None:
+    room = RecordRoom(3, library)
     in_room, alone = (RecordSealer(TrafficKeys(AES_128, SECRET), 0) for _ in range(2))
     for size in (MAX_CONTENT_BYTES * 2 + 5, 1, MAX_CONTENT_BYTES * 3, MAX_CONTENT_BYTES, 40_000):
         data = pattern(size)
@@ -60,11 +61,25 @@ def test_a_room_is_sealed_as_its_records_would_be_one_by_one() -> None:
             for at in range(0, size, MAX_CONTENT_BYTES)
         )
         assert in_room.seal_room(room, size) == expected
+    assert not in_room.seal_room(room, 0)
 
 
-@given(st.integers(0, 3 * MAX_CONTENT_BYTES), st.integers(0, 3 * MAX_CONTENT_BYTES))
-def test_places_are_the_bytes_they_are_asked_for(one: int, other: int) -> None:
-    room, (start, stop) = RecordRoom(3), sorted((one, other))
+def test_rooms_suit_their_cipher(library: IpsecMb | None) -> None:
+    suite = CIPHER_SUITES["TLS_CHACHA20_POLY1305_SHA256"]
+    sealer, opener = (
+        RecordSealer(TrafficKeys(suite, SECRET), 0),
+        RecordOpener(TrafficKeys(suite, SECRET)),
+    )
+    room = sealer.new_room(2, library)
+    room.put(0, memoryview(b"of another cipher"))
+    assert opener.open(bytes(sealer.seal_room(room, 17))).data == b"of another cipher"
+
+
+@given(one=st.integers(0, 3 * MAX_CONTENT_BYTES), other=st.integers(0, 3 * MAX_CONTENT_BYTES))
+def test_places_are_the_bytes_they_are_asked_for(
+    library: IpsecMb | None, one: int, other: int
+) -> None:
+    room, (start, stop) = RecordRoom(3, library), sorted((one, other))
     whole = pattern(room.byte_count)
     room.put(0, memoryview(whole))
     assert b"".join(room.places(start, stop)) == whole[start:stop]
@@ -97,13 +112,13 @@ def test_one_record_is_what_would_be_cut_into_one(data: bytes) -> None:
     assert is_one_record(data) == (records == [data])
 
 
-def test_records_are_counted_alike_one_by_one_and_together() -> None:
+def test_records_are_counted_alike_one_by_one_and_together(library: IpsecMb | None) -> None:
     together, one_by_one = (RecordFollower(AES_128, SECRET) for _ in range(2))
     together.follow(DATA_RECORD + ALERT_RECORD)
     one_by_one.follow(DATA_RECORD)
     one_by_one.follow(ALERT_RECORD)
     translators = [together.hand_over(), one_by_one.hand_over()]
-    room, sealed = RecordRoom(1), []
+    room, sealed = RecordRoom(1, library), []
     for translator in translators:
         assert translator is not None
         room.put(0, memoryview(b"next"))
@@ -122,11 +137,13 @@ def test_no_handover_without_proof_of_the_number() -> None:
     assert right.hand_over() is None
 
 
-def test_keys_are_renewed_before_they_are_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_renewed_before_they_are_used_up(
+    library: IpsecMb | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tls_records, "MOST_RECORDS", 10)
     follower = RecordFollower(AES_128, SECRET)
     follower.follow(DATA_RECORD + ALERT_RECORD)
-    ours, room = follower.hand_over(), RecordRoom(3)
+    ours, room = follower.hand_over(), RecordRoom(3, library)
     assert ours is not None
     peer = RecordOpener(TrafficKeys(AES_128, SECRET))
     peer.number = 2
@@ -207,17 +224,17 @@ steps = st.lists(
 @settings(max_examples=60)
 @given(steps=steps)
 def test_openssl_reads_everything_whenever_it_is_handed_over_and_asks_for_keys(
-    certificates: Certificates, steps: list[str | int]
+    certificates: Certificates, library: IpsecMb | None, steps: list[str | int]
 ) -> None:
     with TemporaryDirectory() as folder:
         pair = OpenSslPair(certificates, Path(folder))
-        _talk(pair, steps)
+        _talk(pair, library, steps)
 
 
-def _talk(pair: OpenSslPair, steps: list[str | int]) -> None:
+def _talk(pair: OpenSslPair, library: IpsecMb | None, steps: list[str | int]) -> None:
     follower: RecordFollower = RecordFollower(pair.suite, pair.secret)
     ours: RecordTranslator | None = None
-    room = RecordRoom(4)
+    room = RecordRoom(4, library)
 
     def flush() -> None:
         data = pair.out.read()

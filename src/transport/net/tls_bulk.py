@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ..buffers import Buffer
+from ..protocols import ipsec_mb
 from ..protocols.tls_handover import RecordTranslator
-from ..protocols.tls_records import MAX_CONTENT_BYTES, RecordRoom
+from ..protocols.tls_records import MAX_CONTENT_BYTES
 from ..sources.positional import read_at, read_now
 from .sendfile import unreadable
 
@@ -23,7 +24,7 @@ class BulkSealer:
     def __init__(self, translator: RecordTranslator) -> None:
         """Begin with what goes on where OpenSSL has stopped."""
         self._translator = translator
-        self.room = RecordRoom(_RECORDS)
+        self.room = translator.new_room(_RECORDS, ipsec_mb.installed())
         """Where plaintext is put."""
         self.taken_bytes = 0
         """Plaintext of `pieces` which are known to have been taken."""

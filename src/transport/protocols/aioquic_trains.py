@@ -16,6 +16,7 @@ from operator import attrgetter, itemgetter
 from typing import cast
 
 from aioquic.quic.connection import QuicConnection, QuicConnectionState
+from aioquic.quic.crypto import CryptoContext, derive_key_iv_hp
 from aioquic.quic.packet import QuicFrameType, QuicPacketType
 from aioquic.quic.packet_builder import (
     QuicDeliveryHandler,
@@ -29,19 +30,14 @@ from aioquic.tls import Epoch
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .aioquic_window import Acknowledged, Pacer
-from .bulk_train import (
-    TRUNCATED_NUMBERS,
-    PacketKeys,
-    Plan,
-    data_per_packet,
-    most_packets,
-)
+from .bulk_train import Plan
 from .machine import Address
 from .path_mtu import PathMtu
+from .sealing import AeadKey
 from .stream_content import SourceRange, StreamContent
+from .train_room import TRUNCATED_NUMBERS, PacketKeys, data_per_packet, most_packets
 
-#: aioquic's own packets carry two bytes of their number, which tell 32 768 packets in flight apart
-#: (RFC 9000 §17.1).
+#: Packets carry two bytes of their number, which tell 32 768 in flight apart (RFC 9000 §17.1).
 _MOST_IN_FLIGHT = 1 << 14
 #: Acknowledgements are collected for this share of the shortest round trip, if so many packets are
 #: in flight that this makes a few: most servers send one for every two packets (RFC 9000 §13.2.2),
@@ -262,11 +258,14 @@ class TrainBooks:
     keys' place; finding them by name takes as long as half of what is done with them.
     """
 
-    __slots__ = ("_loss", "_pair", "_quic", "_space")
+    __slots__ = ("_aead", "_key", "_loss", "_pair", "_quic", "_space")
 
     def __init__(self, quic: QuicConnection) -> None:
         self._quic = quic
         self._loss = quic._loss
+        self._aead: object = None
+        self._key: AeadKey | None = None
+        """Of `_aead`."""
         self._pair = quic._cryptos[Epoch.ONE_RTT]
         self._space = quic._spaces[Epoch.ONE_RTT]
 
@@ -292,11 +291,13 @@ class TrainBooks:
         pair = self._pair
         if pair._update_key_requested:
             pair._update_key("local_update")
-        protection, aead = pair.send.hp, pair.send.aead
-        if protection is None or aead is None or not isinstance(aead._aead, AESGCM):
+        context = pair.send
+        if self._key is None or context.aead is not self._aead:
+            self._aead, self._key = context.aead, _key(context)
+        if context.hp is None or context.aead is None:
             raise RuntimeError("no train may be sent")
         bits = self._quic._spin_bit << 5 | pair.key_phase << 2
-        return PacketKeys(aead._aead, aead._iv, protection._encryptor, bits)
+        return PacketKeys(self._key, context.aead._iv, context.hp._encryptor, bits)
 
     def room(self, now_s: float, *, others_wait: bool) -> int:
         """Packets that may be sent now; when the pacer holds them back, aioquic's timer knows.
@@ -360,6 +361,15 @@ class TrainBooks:
     @property
     def _pacer(self) -> Pacer:
         return self._loss._pacer  # type: ignore[return-value]  # ours, since `pace`
+
+
+def _key(context: CryptoContext) -> AeadKey:
+    aead, suite, secret = context.aead, context.cipher_suite, context.secret
+    version = context.version
+    if aead is None or suite is None or secret is None or version is None:
+        raise RuntimeError("no train may be sent")
+    key, _, _ = derive_key_iv_hp(cipher_suite=suite, secret=secret, version=version)
+    return AeadKey(aead._aead, key)
 
 
 def destination(quic: QuicConnection) -> tuple[Address, bytes]:

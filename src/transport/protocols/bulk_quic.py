@@ -18,6 +18,7 @@ from aioquic.quic.connection import QuicConnection
 from ..errors import SourceError
 from . import aioquic_private as private
 from . import aioquic_trains as trains
+from . import ipsec_mb
 from .bulk_train import Train, TrainBuilder
 
 
@@ -26,7 +27,7 @@ class BulkSender:
 
     def __init__(self, quic: QuicConnection) -> None:
         self._quic = quic
-        self._builder = TrainBuilder()
+        self._builder = TrainBuilder(ipsec_mb.installed)
         self._books: trains.TrainBooks | None = None
         self._streams: dict[int, trains.BulkStream] = {}
         self._turns: deque[trains.BulkStream] = deque()

@@ -11,7 +11,9 @@ so OpenSSL's latest record is opened before a handover. When that fails there is
 
 from __future__ import annotations
 
-from .tls_keys import TAG_BYTES, CipherSuite, TrafficKeys
+from .ipsec_mb import IpsecMb
+from .sealing import TAG_BYTES
+from .tls_keys import CipherSuite, TrafficKeys
 from .tls_records import (
     HEADER_BYTES,
     Content,
@@ -100,6 +102,10 @@ class RecordTranslator:
     def may_seal(self) -> bool:
         """Whether OpenSSL left the keys good for a record: a KeyUpdate, when it is the last."""
         return self._sealer.left > 0
+
+    def new_room(self, records: int, library: IpsecMb | None) -> RecordRoom:
+        """Make room for so many records; see `RecordSealer.new_room`."""
+        return self._sealer.new_room(records, library)
 
     def seal(self, room: RecordRoom, byte_count: int) -> memoryview:
         """Seal the first bytes of the room; the records, which lie in the room."""

@@ -8,16 +8,16 @@ to new keys and the number 0 in one step.
 from __future__ import annotations
 
 import struct
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import repeat
 
 from cryptography.exceptions import InvalidTag
 
 from ..buffers import Buffer
-from .tls_keys import NONCE_BYTES, TAG_BYTES, TrafficKeys
+from .ipsec_mb import IpsecMb, sealer_for
+from .sealing import NONCE_BYTES, TAG_BYTES, AeadKey, Places, Row
+from .tls_keys import TrafficKeys
 
 HEADER_BYTES = 5
 #: RFC 8446 §5.1.
@@ -44,6 +44,7 @@ _FULL_HEADER = _HEADER.pack(
     ContentType.APPLICATION_DATA, _LEGACY_VERSION, _FULL_BYTES - HEADER_BYTES
 )
 _START = _FULL_HEADER[:3]
+_APPLICATION_DATA = bytes([ContentType.APPLICATION_DATA])
 
 
 class UnreadableRecord(Exception):
@@ -70,38 +71,40 @@ class RecordRoom:
 
     __slots__ = (
         "_contents",
-        "_nonces",
+        "_headers",
+        "_kinds",
+        "_sealer",
         "_short_header",
+        "_wire",
         "byte_count",
-        "headers",
         "nonces",
         "plain",
-        "sealed",
         "wire",
     )
 
-    def __init__(self, records: int) -> None:
+    def __init__(self, records: int, library: IpsecMb | None) -> None:
+        """Made by `RecordSealer.new_room`."""
         self.byte_count = records * MAX_CONTENT_BYTES
         """How much plaintext fits."""
-        inner, outer = MAX_CONTENT_BYTES + 1, _FULL_BYTES
-        plain = memoryview(bytearray(records * inner))
-        self.wire = memoryview(bytearray(records * outer))
+        inner = MAX_CONTENT_BYTES + 1
+        self._wire = wire = bytearray(records * _FULL_BYTES)
+        self.wire = memoryview(wire)
+        self.nonces = bytearray(records * NONCE_BYTES)
+        """Where those of a run are written, one after the other."""
+        headers, nonces = Row(wire, 0, _FULL_BYTES), Row(self.nonces, 0, NONCE_BYTES)
+        sealed = headers.further(HEADER_BYTES)
+        plain = sealed if library else Row(bytearray(records * inner), 0, inner)
+        places = Places(records, inner, plain, sealed, nonces, headers, HEADER_BYTES)
+        self._sealer = sealer_for(places, library)
         # Slicing costs as much as a tenth of an encryption, so it is done once.
-        self.plain = [plain[at : at + inner] for at in range(0, len(plain), inner)]
+        self.plain = plain.views(records, inner)
         self._contents = [piece[:MAX_CONTENT_BYTES] for piece in self.plain]
-        for piece in self.plain:
-            piece[MAX_CONTENT_BYTES] = ContentType.APPLICATION_DATA
-        self.headers = [self.wire[at : at + HEADER_BYTES] for at in range(0, len(self.wire), outer)]
-        for header in self.headers:
+        self._kinds = plain.further(MAX_CONTENT_BYTES)
+        self._headers = headers.views(records, HEADER_BYTES)
+        for header in self._headers:
             header[:] = _FULL_HEADER
         self._short_header: memoryview | None = None
         """The one that is not a full record's."""
-        self.sealed = [
-            self.wire[at + HEADER_BYTES : at + outer] for at in range(0, len(self.wire), outer)
-        ]
-        self._nonces = nonces = memoryview(bytearray(records * NONCE_BYTES))
-        self.nonces = [nonces[at : at + NONCE_BYTES] for at in range(0, len(nonces), NONCE_BYTES)]
-        """The full records' of a run."""
 
     def places(self, start: int, stop: int) -> list[memoryview]:
         """Where the plaintext's bytes from `start` to `stop` are to be written."""
@@ -119,20 +122,21 @@ class RecordRoom:
             place[:] = data[done : done + len(place)]
             done += len(place)
 
-    def put_nonces(self, nonces: bytes) -> None:
-        """Write those of a run of full records."""
-        self._nonces[: len(nonces)] = nonces
-
-    def put_header(self, index: int, header: bytes) -> None:
-        """Write the header of a record that is not full, for one run."""
-        self._short_header = self.headers[index]
-        self._short_header[:] = header
-
-    def restore_header(self) -> None:
-        """Make all headers those of full records again."""
+    def seal(self, key: AeadKey, byte_count: int) -> memoryview:
+        """Seal the first bytes, at least one, with the nonces that were put; the records."""
+        full, rest = divmod(byte_count, MAX_CONTENT_BYTES)
         if self._short_header is not None:
             self._short_header[:] = _FULL_HEADER
             self._short_header = None
+        if full:
+            room, first, step = self._kinds
+            room[first : first + full * step : step] = _APPLICATION_DATA * full
+        if rest:
+            self.plain[full][rest] = ContentType.APPLICATION_DATA
+            self._short_header = self._headers[full]
+            self._short_header[:] = _header(rest)
+        self._sealer.seal(key, full + (rest > 0), (rest or MAX_CONTENT_BYTES) + 1)
+        return self.wire[: full * _FULL_BYTES + (rest + OVERHEAD_BYTES if rest else 0)]
 
 
 class RecordSealer:
@@ -150,6 +154,10 @@ class RecordSealer:
         """How many records these keys may seal still."""
         return MOST_RECORDS - self._number
 
+    def new_room(self, records: int, library: IpsecMb | None) -> RecordRoom:
+        """Make room for so many records, sealed in place if the library has the cipher."""
+        return RecordRoom(records, library if self._keys.key.is_aes_gcm else None)
+
     def seal(self, kind: int, content: bytes) -> bytes:
         """One record.
 
@@ -157,8 +165,9 @@ class RecordSealer:
             KeysExhausted: it needs other keys.
         """
         record = memoryview(bytearray(len(content) + OVERHEAD_BYTES))
-        inner = content + bytes([kind])
-        record[:HEADER_BYTES] = self._seal(self._take_numbers(1), inner, record[HEADER_BYTES:])
+        record[:HEADER_BYTES] = header = _header(len(content))
+        nonce, inner = self._keys.nonce(self._take_numbers(1)), content + bytes([kind])
+        self._keys.key.cipher.encrypt_into(nonce, inner, header, record[HEADER_BYTES:])
         return bytes(record)
 
     def seal_room(self, room: RecordRoom, byte_count: int) -> memoryview:
@@ -167,19 +176,11 @@ class RecordSealer:
         Raises:
             KeysExhausted: they need other keys; the records are of no use.
         """
-        full, rest = divmod(byte_count, MAX_CONTENT_BYTES)
-        number, encrypt_into = self._take_numbers(full + (rest > 0)), self._keys.aead.encrypt_into
-        room.restore_header()
-        room.put_nonces(self._keys.nonces(number, full))
-        runs = room.nonces[:full], room.plain, repeat(_FULL_HEADER), room.sealed
-        # An empty deque is how a loop is left to C.
-        deque(map(encrypt_into, *runs), maxlen=0)
-        if not rest:
-            return room.wire[: full * _FULL_BYTES]
-        inner, sealed = room.plain[full][: rest + 1], room.sealed[full][: rest + 1 + TAG_BYTES]
-        inner[rest] = ContentType.APPLICATION_DATA
-        room.put_header(full, self._seal(number + full, inner, sealed))
-        return room.wire[: full * _FULL_BYTES + rest + OVERHEAD_BYTES]
+        if not byte_count:
+            return room.wire[:0]
+        count = -(-byte_count // MAX_CONTENT_BYTES)
+        self._keys.put_nonces(room.nonces, self._take_numbers(count), count)
+        return room.seal(self._keys.key, byte_count)
 
     def update(self) -> None:
         """Go on with the next keys: a KeyUpdate was sealed (§7.2)."""
@@ -192,12 +193,6 @@ class RecordSealer:
             raise KeysExhausted
         self._number = first + count
         return first
-
-    def _seal(self, number: int, inner: Buffer, sealed: memoryview) -> bytes:
-        """Seal one record; its header."""
-        header = _HEADER.pack(ContentType.APPLICATION_DATA, _LEGACY_VERSION, len(sealed))
-        self._keys.aead.encrypt_into(self._keys.nonce(number), inner, header, sealed)
-        return header
 
 
 class RecordOpener:
@@ -236,7 +231,7 @@ def open_record(keys: TrafficKeys, number: int, record: bytes) -> Content:
         UnreadableRecord: it is not, or has other keys.
     """
     try:
-        inner = keys.aead.decrypt(
+        inner = keys.key.cipher.decrypt(
             keys.nonce(number), record[HEADER_BYTES:], record[:HEADER_BYTES]
         ).rstrip(b"\0")  # padding (§5.4)
     except InvalidTag as exc:
@@ -244,6 +239,11 @@ def open_record(keys: TrafficKeys, number: int, record: bytes) -> Content:
     if not inner:
         raise UnreadableRecord
     return Content(inner[-1], inner[:-1])
+
+
+def _header(content_bytes: int) -> bytes:
+    length = content_bytes + OVERHEAD_BYTES - HEADER_BYTES
+    return _HEADER.pack(ContentType.APPLICATION_DATA, _LEGACY_VERSION, length)
 
 
 def is_one_record(data: bytes) -> bool:
