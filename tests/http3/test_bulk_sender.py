@@ -19,6 +19,7 @@ from trilane.transport.net.memory_datagram import LinkConditions
 from trilane.transport.protocols import http3, ipsec_mb
 from trilane.transport.protocols.aioquic_private import recovery_figures
 from trilane.transport.protocols.aioquic_trains import TrainBooks
+from trilane.transport.protocols.aioquic_window import Pacer
 from trilane.transport.protocols.events import (
     BodyAcked,
     BodyUnreadable,
@@ -361,3 +362,31 @@ def test_a_train_does_not_go_past_where_its_numbers_begin_again(make_pair: MakeP
     quic._spaces[Epoch.ONE_RTT].largest_acked_packet = TRUNCATED_NUMBERS - 9
 
     assert TrainBooks(quic).room(pair.now_s, others_wait=False) == 5
+
+
+@pytest.mark.parametrize(
+    ("window", "in_flight", "room"),
+    [
+        # It is of 108 packets, which this path carries in less than 0.4 ms.
+        (400, 293, 0),
+        (400, 292, 108),
+        # So few are in flight that acknowledgements might not make room soon.
+        (300, 217, 0),
+        (300, 216, 84),
+        (10, 0, 10),
+    ],
+)
+def test_on_a_fast_path_a_train_waits_until_it_is_worth_it(
+    make_pair: MakePair, window: int, in_flight: int, room: int
+) -> None:
+    pair = make_pair()
+    quic = pair.machine.quic
+    size, loss = quic._max_datagram_size, quic._loss
+    pacer = loss._pacer
+    assert isinstance(pacer, Pacer)
+    pacer.packet_time, pacer.bucket_max = 1e-6, 1.0
+    pacer.bucket_time, pacer.evaluation_time = 1.0, pair.now_s
+    loss._cc.congestion_window, loss._cc.bytes_in_flight = window * size, in_flight * size
+
+    assert pacer.worthwhile == 130_000 // size == 108
+    assert TrainBooks(quic).room(pair.now_s, others_wait=False) == room

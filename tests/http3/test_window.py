@@ -256,6 +256,21 @@ def test_after_a_train_it_waits_as_after_the_last_packet(
     assert pacer.room(due_s) >= 4
 
 
+@given(st.floats(1e4, 2e9), st.floats(0.0005, 0.5))
+def test_what_a_train_waits_for_is_next_to_nothing_of_a_long_path(
+    rate: float, rtt_s: float
+) -> None:
+    worthwhile = paced(rate, rtt_s).worthwhile
+
+    assert worthwhile <= 130_000 / SIZE
+    # Of the window that is paced, 1.25 times 0.4 ms of its round trip.
+    assert worthwhile <= rate * rtt_s / SIZE * 0.0005 / rtt_s + 1
+
+
+def test_before_the_first_round_trip_a_train_waits_for_nothing() -> None:
+    assert Pacer(max_datagram_size=SIZE).worthwhile == 0
+
+
 def test_nothing_is_paced_before_the_first_round_trip_is_known() -> None:
     pacer = Pacer(max_datagram_size=SIZE)
 

@@ -305,12 +305,12 @@ class TrainBooks:
         With `others_wait`, packets of aioquic's own may wait for that timer, which then stays.
         """
         quic, controller = self._quic, self._loss._cc
-        size, number = quic._max_datagram_size, quic._packet_number
-        window = (controller.congestion_window - controller.bytes_in_flight) // size
+        size, number, pacer = quic._max_datagram_size, quic._packet_number, self._pacer
+        in_flight, least = controller.bytes_in_flight, pacer.worthwhile
+        window = (controller.congestion_window - in_flight) // size
         numbers = self._space.largest_acked_packet + _MOST_IN_FLIGHT - number
-        if window <= 0 or numbers <= 0:
+        if window <= 0 or numbers <= 0 or (window < least and in_flight > 2 * least * size):
             return 0
-        pacer = self._pacer
         paced = pacer.room(now_s)
         if paced <= 0:
             quic._pacing_at = pacer.next_train_time(now_s)

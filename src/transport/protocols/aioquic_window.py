@@ -26,6 +26,10 @@ _INITIAL_BYTES = 14_720
 _BURST_S = 0.002
 #: Never more than a train holds.
 _LARGEST_BURST_BYTES = 195_000
+#: What is sent in this time is worth waiting for, up to two segmented sends; far less than a burst,
+#: and next to nothing of the window of a path whose round trips take longer than a fast network's.
+_WORTHWHILE_S = 0.0004
+_MOST_WORTHWHILE_BYTES = 130_000
 _LONGEST_PACKET_S = 1.0
 _SHORTEST_RTT_S = 1e-6
 #: Who waits until exactly when he was told must find the bucket full enough, rounding or not.
@@ -179,6 +183,14 @@ class Pacer(QuicPacketPacer):
         if self.next_train_time(now) is not None:
             return 0
         return max(1, int(self.bucket_time / self.packet_time))
+
+    @property
+    def worthwhile(self) -> int:
+        """How many packets the window should have room for before a train is begun."""
+        if self.packet_time is None:
+            return 0
+        most = _MOST_WORTHWHILE_BYTES // self._max_datagram_size
+        return min(int(_WORTHWHILE_S / self.packet_time), most)
 
     def spend(self, packets: int) -> None:
         """Account for packets that were sent; what exceeds the bucket is owed."""
