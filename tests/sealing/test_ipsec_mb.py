@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import cast
 
@@ -68,6 +70,48 @@ def test_managers_are_used_again_and_keys_are_not_kept() -> None:
     gc.collect()
     assert manager in library._idle
     assert not any(manager._key_room)
+
+
+def test_a_manager_that_has_refused_is_not_used_again() -> None:
+    library, laid = installed_library(), places()
+    sealer = InBursts(library, laid)
+    manager = sealer._manager
+    sealer._jobs[ipsec_mb._IV] = 0
+    with pytest.raises(RuntimeError, match="refused"):
+        sealer.seal(AeadKey(AESGCM(KEY), KEY), 1, 20)
+    assert laid.plain.room == bytes(40)
+    del sealer
+    gc.collect()
+    assert manager not in library._idle
+    assert not any(manager._key_room)
+
+
+LAST_WORDS = """
+import atexit
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from trilane.transport.protocols.ipsec_mb import InBursts, installed
+from trilane.transport.protocols.sealing import AeadKey, Places, Row
+
+def send():
+    before = bytes(room)
+    sealer.seal(known, 1, 20)
+    print(bytes(room[:36]) == AESGCM(key).encrypt(bytes(12), before[:20], bytes(12)))
+
+atexit.register(send)  # before the first finalizer, so it is called after all of them
+key, room = bytes(range(16)), bytearray(40)
+known = AeadKey(AESGCM(key), key)
+row, beside = Row(room, 0, 40), Row(bytearray(12), 0, 12)
+sealer = InBursts(installed(), Places(1, 20, row, row, beside, beside, 12))
+send()
+"""
+
+
+def test_who_sends_at_exit_sends_nothing_under_a_forgotten_key() -> None:
+    installed_library()
+    done = subprocess.run(
+        [sys.executable, "-c", LAST_WORDS], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "True"]
 
 
 def test_as_many_managers_as_are_needed_at_once() -> None:

@@ -34,7 +34,6 @@ _FEATURES, _SELF_TEST_PASSED = 8, 1 << 21
 _MOST_JOBS = 128
 # What of IMB_JOB is set, in words of eight bytes; what is not named stays zero.
 _WORD_BYTES = 8
-_JOB_WORDS = 19
 _ENC_KEYS, _DEC_KEYS, _KEY_BYTES = 0, 1, 2
 _SRC, _DST, _CIPHER_BYTES, _HASH_BYTES = 3, 4, 6, 8
 _IV, _IV_BYTES, _TAG, _TAG_SIZE = 9, 10, 11, 12
@@ -58,12 +57,12 @@ class _Manager:
         self.address = address = library.alloc_mb_mgr(0)
         if not address:
             raise OSError("no memory for a multi-buffer manager")
-        finalize(self, library.free_mb_mgr, address)
+        _when_gone(self, library.free_mb_mgr, address)
         library.init_mb_mgr_auto(address, None)
         features = ctypes.c_uint64.from_address(address + _FEATURES).value
         if library.imb_get_errno(address) or not features & _SELF_TEST_PASSED:
             raise OSError("the multi-buffer library does not work on this processor")
-        self.jobs = (ctypes.c_void_p * _MOST_JOBS)()
+        self._jobs = (ctypes.c_void_p * _MOST_JOBS)()
         """Where the next jobs are to be written."""
         self._expand = {
             size: _function(address, at, None, ctypes.c_void_p, ctypes.c_void_p)
@@ -72,9 +71,10 @@ class _Manager:
         burst = ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p
         self._get = _function(address, _GET_NEXT_BURST, *burst)
         self._submit = _function(address, _SUBMIT_BURST, *burst)
-        self._get(address, 2, self.jobs)
-        self.job_words = ((self.jobs[1] or 0) - (self.jobs[0] or 0)) // _WORD_BYTES
-        """Size of a job."""
+        self._get(address, 2, self._jobs)
+        self.job_bytes = (self._jobs[1] or 0) - (self._jobs[0] or 0)
+        self.broken = False
+        """It has refused jobs, and may not be rid of them."""
         self._key_room = memoryview(bytearray(_KEY_ROOM_BYTES))
         start = _address(self._key_room)
         self.key = start + -start % _ALIGNMENT
@@ -90,10 +90,15 @@ class _Manager:
         Raises:
             RuntimeError: the library did not.
         """
-        self._get(self.address, count, self.jobs)
-        ctypes.memmove(self.jobs[0] or 0, jobs, count * self.job_words * _WORD_BYTES)
-        if self._submit(self.address, count, self.jobs) != count:
-            raise RuntimeError("libIPSec_MB has refused messages")
+        address, size, places = self.address, self.job_bytes, self._jobs
+        got = self._get(address, count, places)
+        first, last = places[0] or 0, places[count - 1] or 0
+        if got == count and last - first == (count - 1) * size:
+            ctypes.memmove(first, jobs, count * size)
+            if self._submit(address, count, places) == count:
+                return
+        self.broken = True
+        raise RuntimeError("libIPSec_MB has refused messages")
 
     def forget(self) -> None:
         """Overwrite the key."""
@@ -127,9 +132,10 @@ class IpsecMb:
         return self._idle.pop() if self._idle else _Manager(self._library)
 
     def give_back(self, manager: _Manager) -> None:
-        """Keep one for others."""
+        """Keep one for others, if it works."""
         manager.forget()
-        self._idle.append(manager)
+        if not manager.broken:
+            self._idle.append(manager)
 
 
 @cache
@@ -154,13 +160,15 @@ class InBursts:
 
     def __init__(self, library: IpsecMb, places: Places) -> None:
         self._manager = manager = library.take()
-        finalize(self, library.give_back, manager)
+        _when_gone(self, library.give_back, manager)
         self._places = places
         rows = places.plain, places.sealed, places.nonces, places.headers
         # What is viewed can neither move nor go.
         self._rooms = [memoryview(row.room) for row in rows]
         self._key: AeadKey | None = None
-        self._jobs = _jobs(manager, places)
+        self._words = manager.job_bytes // _WORD_BYTES
+        """Of a job."""
+        self._jobs = _jobs(manager, self._words, places)
         self._address = self._jobs.buffer_info()[0]
 
     def seal(self, key: AeadKey, count: int, last_bytes: int) -> None:
@@ -178,7 +186,7 @@ class InBursts:
         if last_bytes != size:
             self._put_size(count - 1, last_bytes)
         try:
-            step = manager.job_words * _WORD_BYTES
+            step = manager.job_bytes
             for start in range(0, count, _MOST_JOBS):
                 manager.run(self._address + start * step, min(count - start, _MOST_JOBS))
         finally:
@@ -188,20 +196,20 @@ class InBursts:
     def _take_key(self, key: AeadKey) -> None:
         if not key.is_aes_gcm:
             raise ValueError("a key of another cipher")
-        self._key, step = None, self._manager.job_words
+        self._key, step = None, self._words
         self._manager.expand(key.data)
         self._jobs[_KEY_BYTES::step] = array("Q", [len(key.data)]) * self._places.count
         self._key = key
 
     def _put_size(self, index: int, size_bytes: int) -> None:
-        jobs, job = self._jobs, index * self._manager.job_words
+        jobs, job = self._jobs, index * self._words
         jobs[job + _CIPHER_BYTES] = jobs[job + _HASH_BYTES] = size_bytes
         jobs[job + _TAG] = jobs[job + _DST] + size_bytes
 
 
-def _jobs(manager: _Manager, places: Places) -> array[int]:
+def _jobs(manager: _Manager, words: int, places: Places) -> array[int]:
     """A job for each of the messages."""
-    one = array("Q", bytes(manager.job_words * _WORD_BYTES))
+    one = array("Q", bytes(words * _WORD_BYTES))
     one[_ENC_KEYS] = one[_DEC_KEYS] = manager.key
     one[_CIPHER_BYTES] = one[_HASH_BYTES] = places.size_bytes
     one[_IV_BYTES], one[_TAG_SIZE], one[_AAD_BYTES] = NONCE_BYTES, TAG_BYTES, places.header_bytes
@@ -211,9 +219,9 @@ def _jobs(manager: _Manager, places: Places) -> array[int]:
     jobs = one * places.count
     columns = (_SRC, places.plain), (_DST, places.sealed), (_IV, places.nonces)
     for word, row in (*columns, (_AAD, places.headers)):
-        jobs[word :: manager.job_words] = _addresses(row, places.count)
+        jobs[word::words] = _addresses(row, places.count)
     tags = places.sealed.further(places.size_bytes)
-    jobs[_TAG :: manager.job_words] = _addresses(tags, places.count)
+    jobs[_TAG::words] = _addresses(tags, places.count)
     return jobs
 
 
@@ -231,6 +239,11 @@ def _function(manager: int, at: int, result: type | None, *arguments: type) -> C
     """A function of IMB_MGR."""
     address = ctypes.c_void_p.from_address(manager + at).value or 0
     return ctypes.PYFUNCTYPE(result, *arguments)(address)
+
+
+def _when_gone(user: object, callback: Callable[..., object], argument: object) -> None:
+    """Call when nobody uses it any more; not at exit, when a thread may still send with it."""
+    finalize(user, callback, argument).atexit = False
 
 
 def _agrees(library: IpsecMb) -> bool:
