@@ -6,7 +6,7 @@ by its name as Debian and others install it (libipsec-mb1); nothing depends on i
 
 Used are functions that it exports, and the fields of IMB_MGR and IMB_JOB that its public header
 declares. They lie where they do from version 1.3 to 2.0 (https://github.com/intel/intel-ipsec-mb,
-lib/intel-ipsec-mb.h); how large a job is differs, and is observed.
+lib/intel-ipsec-mb.h); how large a job is differs, and is observed. Tried are 1.3, 1.5 and 2.0.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ _OLDEST, _TOO_NEW = 0x10300, 0x20100
 # Functions of IMB_MGR, by the size of the key where that matters.
 _EXPAND_KEY = {16: 448, 32: 464}
 _GET_NEXT_BURST, _SUBMIT_BURST = 952, 960
-#: It runs its own known answers when a manager is made; IMB_FEATURE_SELF_TEST_PASS of `features`.
-_FEATURES, _SELF_TEST_PASSED = 8, 1 << 21
 #: IMB_MAX_BURST_SIZE.
 _MOST_JOBS = 128
 # What of IMB_JOB is set, in words of eight bytes; what is not named stays zero.
@@ -58,9 +56,9 @@ class _Manager:
         if not address:
             raise OSError("no memory for a multi-buffer manager")
         _when_gone(self, library.free_mb_mgr, address)
+        # Which tries its own known answers.
         library.init_mb_mgr_auto(address, None)
-        features = ctypes.c_uint64.from_address(address + _FEATURES).value
-        if library.imb_get_errno(address) or not features & _SELF_TEST_PASSED:
+        if library.imb_get_errno(address):
             raise OSError("the multi-buffer library does not work on this processor")
         self._jobs = (ctypes.c_void_p * _MOST_JOBS)()
         """Where the next jobs are to be written."""
@@ -71,6 +69,8 @@ class _Manager:
         burst = ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p
         self._get = _function(address, _GET_NEXT_BURST, *burst)
         self._submit = _function(address, _SUBMIT_BURST, *burst)
+        # From 1.4 on, jobs say to what they have been found to belong.
+        self._set_session = getattr(library, "imb_set_session", None)
         self._get(address, 2, self._jobs)
         self.job_bytes = (self._jobs[1] or 0) - (self._jobs[0] or 0)
         self.broken = False
@@ -83,6 +83,11 @@ class _Manager:
     def expand(self, key: bytes) -> None:
         """Expand an AES key of 16 or 32 bytes."""
         self._expand[len(key)](key, self.key)
+
+    def recognise(self, job: int) -> None:
+        """Have the library note what kind of job lies at this address, to be copied with it."""
+        if self._set_session is not None:
+            self._set_session(self.address, job)
 
     def run(self, jobs: int, count: int) -> None:
         """Carry out jobs which lie, one after the other, at an address.
@@ -124,6 +129,8 @@ class IpsecMb:
         for function in (library.free_mb_mgr, library.imb_get_errno):
             function.argtypes = [ctypes.c_void_p]
         library.init_mb_mgr_auto.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        if hasattr(library, "imb_set_session"):
+            library.imb_set_session.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         # To make one takes as long as 150 packets.
         self._idle = [_Manager(library)]
 
@@ -168,8 +175,8 @@ class InBursts:
         self._key: AeadKey | None = None
         self._words = manager.job_bytes // _WORD_BYTES
         """Of a job."""
-        self._jobs = _jobs(manager, self._words, places)
-        self._address = self._jobs.buffer_info()[0]
+        self._jobs = array("Q")
+        """One for each of the messages; they are written anew for each key."""
 
     def seal(self, key: AeadKey, count: int, last_bytes: int) -> None:
         """See `Sealer.seal`.
@@ -186,9 +193,9 @@ class InBursts:
         if last_bytes != size:
             self._put_size(count - 1, last_bytes)
         try:
-            step = manager.job_bytes
+            address, step = self._jobs.buffer_info()[0], manager.job_bytes
             for start in range(0, count, _MOST_JOBS):
-                manager.run(self._address + start * step, min(count - start, _MOST_JOBS))
+                manager.run(address + start * step, min(count - start, _MOST_JOBS))
         finally:
             if last_bytes != size:
                 self._put_size(count - 1, size)
@@ -196,9 +203,9 @@ class InBursts:
     def _take_key(self, key: AeadKey) -> None:
         if not key.is_aes_gcm:
             raise ValueError("a key of another cipher")
-        self._key, step = None, self._words
+        self._key = None
         self._manager.expand(key.data)
-        self._jobs[_KEY_BYTES::step] = array("Q", [len(key.data)]) * self._places.count
+        self._jobs = _jobs(self._manager, self._places, len(key.data))
         self._key = key
 
     def _put_size(self, index: int, size_bytes: int) -> None:
@@ -207,15 +214,18 @@ class InBursts:
         jobs[job + _TAG] = jobs[job + _DST] + size_bytes
 
 
-def _jobs(manager: _Manager, words: int, places: Places) -> array[int]:
+def _jobs(manager: _Manager, places: Places, key_bytes: int) -> array[int]:
     """A job for each of the messages."""
-    one = array("Q", bytes(words * _WORD_BYTES))
+    words = manager.job_bytes // _WORD_BYTES
+    one = array("Q", bytes(manager.job_bytes))
     one[_ENC_KEYS] = one[_DEC_KEYS] = manager.key
+    one[_KEY_BYTES] = key_bytes
     one[_CIPHER_BYTES] = one[_HASH_BYTES] = places.size_bytes
     one[_IV_BYTES], one[_TAG_SIZE], one[_AAD_BYTES] = NONCE_BYTES, TAG_BYTES, places.header_bytes
     one[_STATUS_AND_MODE] = _GCM << 32
     one[_DIRECTION_AND_HASH] = _GMAC << 32 | _ENCRYPT
     one[_ORDER] = _CIPHER_THEN_HASH
+    manager.recognise(one.buffer_info()[0])
     jobs = one * places.count
     columns = (_SRC, places.plain), (_DST, places.sealed), (_IV, places.nonces)
     for word, row in (*columns, (_AAD, places.headers)):
