@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.http3.bulk import BulkUpload, begin, finish
 from tests.http3.conftest import MakePair
-from tests.http3.pair import Upload
+from tests.http3.pair import Pair, Upload
 from trilane.transport.net.memory_datagram import LinkConditions
 from trilane.transport.protocols import http3, ipsec_mb
 from trilane.transport.protocols.aioquic_private import recovery_figures
@@ -380,6 +380,26 @@ def test_on_a_fast_path_a_train_waits_until_it_is_worth_it(
     make_pair: MakePair, window: int, in_flight: int, room: int
 ) -> None:
     pair = make_pair()
+    on_a_fast_path(pair, window, in_flight)
+
+    assert TrainBooks(pair.machine.quic).room(pair.now_s, others_wait=False) == room
+
+
+def test_what_it_waits_for_is_congestion_control(make_pair: MakePair) -> None:
+    pair = make_pair(conditions=LinkConditions(delay_s=0.02))
+    begin(pair, CONTENT)
+    pair.run(lambda: pair.trains > 2)
+    machine, now_s = pair.machine, pair.now_s
+    for in_flight, waited_s in ((293, 1.0), (292, 0.0)):
+        on_a_fast_path(pair, 400, in_flight)
+        before_s = machine.send_limits(now_s).congestion_s
+        machine.end_turn(now_s)
+        now_s += 1.0
+        assert machine.send_limits(now_s).congestion_s - before_s == pytest.approx(waited_s)
+
+
+def on_a_fast_path(pair: Pair, window: int, in_flight: int) -> None:
+    """As if so many packets were let through and in flight, at a microsecond for each."""
     quic = pair.machine.quic
     size, loss = quic._max_datagram_size, quic._loss
     pacer = loss._pacer
@@ -387,6 +407,4 @@ def test_on_a_fast_path_a_train_waits_until_it_is_worth_it(
     pacer.packet_time, pacer.bucket_max = 1e-6, 1.0
     pacer.bucket_time, pacer.evaluation_time = 1.0, pair.now_s
     loss._cc.congestion_window, loss._cc.bytes_in_flight = window * size, in_flight * size
-
-    assert pacer.worthwhile == 130_000 // size == 108
-    assert TrainBooks(quic).room(pair.now_s, others_wait=False) == room
+    assert pacer.worthwhile == 130_000 // size

@@ -305,12 +305,12 @@ class TrainBooks:
         With `others_wait`, packets of aioquic's own may wait for that timer, which then stays.
         """
         quic, controller = self._quic, self._loss._cc
-        size, number, pacer = quic._max_datagram_size, quic._packet_number, self._pacer
-        in_flight, least = controller.bytes_in_flight, pacer.worthwhile
-        window = (controller.congestion_window - in_flight) // size
+        size, number = quic._max_datagram_size, quic._packet_number
+        window = (controller.congestion_window - controller.bytes_in_flight) // size
         numbers = self._space.largest_acked_packet + _MOST_IN_FLIGHT - number
-        if window <= 0 or numbers <= 0 or (window < least and in_flight > 2 * least * size):
+        if window <= 0 or numbers <= 0 or awaits_room(quic):
             return 0
+        pacer = self._pacer
         paced = pacer.room(now_s)
         if paced <= 0:
             quic._pacing_at = pacer.next_train_time(now_s)
@@ -360,7 +360,22 @@ class TrainBooks:
 
     @property
     def _pacer(self) -> Pacer:
-        return self._loss._pacer  # type: ignore[return-value]  # ours, since `pace`
+        return _pacer(self._quic)
+
+
+def awaits_room(quic: QuicConnection) -> bool:
+    """Whether trains wait until the congestion window has room for one that is worth it.
+
+    Not when so little is in flight that acknowledgements might not make that room soon.
+    """
+    controller, size = quic._loss._cc, quic._max_datagram_size
+    least = _pacer(quic).worthwhile * size
+    in_flight = controller.bytes_in_flight
+    return controller.congestion_window - in_flight < least and in_flight > 2 * least
+
+
+def _pacer(quic: QuicConnection) -> Pacer:
+    return quic._loss._pacer  # type: ignore[return-value]  # ours, since `pace`
 
 
 def _key(context: CryptoContext) -> AeadKey:

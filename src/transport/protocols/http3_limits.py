@@ -7,6 +7,7 @@ from collections.abc import Collection
 from aioquic.quic.connection import QuicConnection
 
 from . import aioquic_private as private
+from . import aioquic_trains as trains
 from .http3_stream import RequestStream
 from .send_limits import LimitClock, SendLimit
 
@@ -17,11 +18,18 @@ def note_limit(
     """Tell the clock what the connection waits for, after it sent all it could."""
     busy = private.is_busy(quic)
     limit = _limit(quic, streams)
-    if limit is not SendLimit.CONGESTION or private.is_window_full(quic):
+    if limit is not SendLimit.CONGESTION or _is_window_full(quic, streams):
         clock.turn(now_s, limit, busy=busy)
         return
     # There is room. Either the pacer spreads it, or the sender has only given way to other tasks.
     clock.turn(now_s, limit, until_s=private.paced_until_s(quic) or now_s, busy=busy)
+
+
+def _is_window_full(quic: QuicConnection, streams: Collection[RequestStream]) -> bool:
+    """Whether it has no room for what is sent next: a packet, or a train worth its cost."""
+    if private.is_window_full(quic):
+        return True
+    return any(stream.bulk is not None for stream in streams) and trains.awaits_room(quic)
 
 
 def _limit(quic: QuicConnection, streams: Collection[RequestStream]) -> SendLimit | None:

@@ -8,7 +8,7 @@ what belongs to each; where, is settled once. `OneByOne` seals them with cryptog
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -38,7 +38,7 @@ class AeadKey:
     """A key, in both forms in which it is needed."""
 
     cipher: Aead
-    data: bytes
+    data: bytes = field(repr=False)
 
     @property
     def is_aes_gcm(self) -> bool:

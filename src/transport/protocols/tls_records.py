@@ -75,7 +75,6 @@ class RecordRoom:
         "_kinds",
         "_sealer",
         "_short_header",
-        "_wire",
         "byte_count",
         "nonces",
         "plain",
@@ -87,7 +86,7 @@ class RecordRoom:
         self.byte_count = records * MAX_CONTENT_BYTES
         """How much plaintext fits."""
         inner = MAX_CONTENT_BYTES + 1
-        self._wire = wire = bytearray(records * _FULL_BYTES)
+        wire = bytearray(records * _FULL_BYTES)
         self.wire = memoryview(wire)
         self.nonces = bytearray(records * NONCE_BYTES)
         """Where those of a run are written, one after the other."""
