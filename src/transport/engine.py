@@ -42,6 +42,7 @@ from .policy.retry import Failure, may_retry
 from .pool import DialFailed, Lease, Pool
 from .profile.profile import fold
 from .profile.recorder import Leg, Recorder
+from .protocols import ipsec_mb
 from .quality_meter import quality_meter
 from .session_file import put_sessions, take_sessions
 from .sessions import SessionStore
@@ -64,6 +65,8 @@ class Engine:
         self._sessions = SessionStore()
         self._unix = self._options.sockets.uds is not None
         self._http_dns = isinstance(self._options.names.resolver, DnsOverHttps)
+        # Once in a process, looking for it takes 5 ms; they belong to no upload's profile.
+        ipsec_mb.installed()
         self._stack: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:

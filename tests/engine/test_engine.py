@@ -44,6 +44,7 @@ from trilane.transport.profile.invariants import order_violations
 from trilane.transport.profile.moments import AttemptOutcome
 from trilane.transport.profile.profile import Profile, fold
 from trilane.transport.profile.recorder import Recorder
+from trilane.transport.protocols import ipsec_mb
 from trilane.transport.sources import FileInput, content_body
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -461,3 +462,13 @@ async def test_progress_never_runs_ahead_of_itself(size: int) -> None:
     assert [p.sent for p in seen] == sorted(p.sent for p in seen)
     if size:
         assert seen[-1].sent == size
+
+
+def test_the_multi_buffer_library_is_looked_for_before_any_upload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(ipsec_mb, "installed", lambda: looked.append("once"))
+    Engine()
+
+    assert looked == ["once"]
