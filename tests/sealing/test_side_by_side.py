@@ -10,16 +10,9 @@ from trilane.transport.protocols.side_by_side import (
     evenly_spaced,
     flipped_counting,
     put_counting,
-    repeated,
 )
 
 counts = st.integers(1, MOST_NUMBERS)
-
-
-@given(number=st.integers(0, 2**24 - 1), count=counts)
-def test_repeated(number: int, count: int) -> None:
-    expected = number.to_bytes(3, "big") * count
-    assert repeated(number, count, 3).to_bytes(3 * count, "big") == expected
 
 
 @given(first=st.integers(0, 2**30), step=st.integers(0, 2_000), count=counts)

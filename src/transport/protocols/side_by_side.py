@@ -14,11 +14,6 @@ _BYTE_VALUES = 256
 _COUNTING = bytearray(range(_BYTE_VALUES)) * 2
 
 
-def repeated(number: int, count: int, size_bytes: int) -> int:
-    """The same number so many times, each in so many bytes."""
-    return number * _combs(count, size_bytes)[0]
-
-
 def evenly_spaced(first: int, step: int, count: int, size_bytes: int) -> int:
     """`first`, `first + step` and so on, the first one highest, each in so many bytes."""
     ones, places = _combs(count, size_bytes)
