@@ -24,7 +24,7 @@ from ..protocols.http3_close import CloseKind
 from ..protocols.http3_progress import Sent
 from .connection import ConnectionState
 from .exchange import Exchange, RawResponse, out_of_time
-from .http3_body import BulkBody, is_bulk
+from .http3_body import PIECE_BYTES, BulkBody, is_bulk
 from .http3_errors import connection_error, handshake_error
 from .multiplexed import MultiplexedConnection
 from .quic_link import QuicLink, now_s
@@ -175,7 +175,12 @@ class Http3Connection(MultiplexedConnection):
             stream = self.streams.get(sent.stream_id)
             if stream is not None:
                 stream.exchange.recorder.leg.high_performance |= sent.in_trains
-                self.flushed(stream, sent.body_bytes, started, ended, end=sent.end)
+                stream.took(sent.body_bytes, started, ended, end=sent.end)
+                # A body from memory waits for `StreamWritable`.
+                if sent.end or self.machine.range_budget(sent.stream_id) >= PIECE_BYTES:
+                    stream.wake()
+                else:
+                    stream.moved_s = self.clock_s()
 
     # --- the body ---------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ BULK_BYTES = 128 * 1024
 #: A shorter range of a file is read like bytes from memory.
 _SHORT_RANGE_BYTES = 32 * 1024
 #: Bytes of a file queued at once.
-_PIECE_BYTES = 1024 * 1024
+PIECE_BYTES = 1024 * 1024
 
 Wait = Callable[[RequestStream], Awaitable[None]]
 QueueRead = Callable[[], Awaitable[bool]]
@@ -93,10 +93,10 @@ class BulkBody:
 
     async def _pass_on(self, found: FileRange) -> None:
         room = self._machine.range_budget(self._stream.stream_id)
-        if room < min(_PIECE_BYTES, found.length):
+        if room < min(PIECE_BYTES, found.length):
             await self._wait(self._stream)
             return
-        count = min(_PIECE_BYTES, found.length)
+        count = min(PIECE_BYTES, found.length)
         await make_resident(found.fd, found.offset, count)
         if self._stream.sending_over or self._reader is None:
             return

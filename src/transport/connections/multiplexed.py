@@ -1,8 +1,8 @@
 """One request on a connection that carries many: what HTTP/2 and HTTP/3 have in common.
 
 The request's own task sends its body and waits for the response; the connection's reader task
-feeds events to `dispatch`; its writer task reports what the operating system took to `flushed`.
-They meet in a `RequestStream`, whose bell is rung whenever something happened.
+feeds events to `dispatch`; its writer task tells what the operating system took. They meet in a
+`RequestStream`, whose bell is rung whenever something happened that the request's task acts on.
 
 Rules for an early final response (RFC 9113 §8.1, RFC 9114 §4.1): a status of 300 or above, or the
 peer's word that it wants no more, stops the body. A complete 2xx response does not: the body goes
@@ -60,8 +60,8 @@ class MultiplexedConnection(Connection):
     """Base of the HTTP/2 and HTTP/3 drivers.
 
     A driver owns the socket and the tasks, and implements the hooks at the end. It calls `dispatch`
-    for each event, `flushed` after the operating system took bytes, and `fail_all` when the
-    connection is over.
+    for each event, tells the requests what the operating system took, and calls `fail_all` when
+    the connection is over.
     """
 
     keeps_deadlines = True
@@ -144,6 +144,11 @@ class MultiplexedConnection(Connection):
         if stream is None:
             self.heed(event, read_ns)
             return None
+        if isinstance(event, BodyAcked):
+            stream.acked(self.acked_body_bytes(stream, event), event.finished, read_ns)
+            # Room that it makes is a `StreamWritable`, so nobody is to be woken.
+            stream.moved_s = self.clock_s()
+            return None
         if isinstance(event, ResponseReceived):
             stream.take_whole(event.head, event.body, read_ns)
             self._take_sample(stream)
@@ -165,37 +170,12 @@ class MultiplexedConnection(Connection):
                 stream.got_interim = True
             case SendingStopped():
                 stream.stop_sending = True
-            case BodyAcked():
-                stream.acked(self.acked_body_bytes(stream, event), event.finished, read_ns)
             case StreamReset():
                 stream.fail(_reset_error(event, stream))
             case BodyUnreadable():
                 stream.fail(event.error)
             case _:
                 pass  # StreamWritable: waking up is all there is to it
-
-    def flushed(
-        self,
-        stream: RequestStream,
-        body_bytes: int,
-        started: Ns,
-        ended: Ns,
-        *,
-        end: bool,
-        acked_bytes: int | None = None,
-    ) -> None:
-        """The operating system took this stream's bytes: its head, and the body up to here.
-
-        Args:
-            stream: the request.
-            body_bytes: body bytes taken so far, in all.
-            started: just before the syscall that took the first of the new bytes.
-            ended: just after the syscall that took the last of them.
-            end: the end of the request was among them.
-            acked_bytes: body bytes acknowledged by then, if there is news of it.
-        """
-        stream.took(body_bytes, started, ended, end=end, acked_bytes=acked_bytes)
-        stream.wake()
 
     def fail_all(self, error: TransportError) -> None:
         """End every open request with its own copy of the reason."""
