@@ -26,7 +26,9 @@ def main() -> None:
         os.environ.pop(name, None)  # every peer would obey, and nothing be measured
     chosen = parser().parse_args()
     for report in _run(chosen):
-        print(f"\n{report.command}: {report.settings['what']}\n\n{report.table()}")
+        tcp = report.settings.get("tcp_congestion_control", "")
+        tcp = f"; TCP with {tcp}" if isinstance(tcp, str) and tcp else ""
+        print(f"\n{report.command}: {report.settings['what']}{tcp}\n\n{report.table()}")
         if chosen.save or chosen.add:
             print("\nwritten:", *report.save(add=chosen.add))
 
@@ -55,6 +57,8 @@ def parser() -> ArgumentParser:
             size = 64 if name == "race" else 8
             command.add_argument("--mebibytes", type=int, default=size, help=f"default {size}")
         if name == "race":
+            tcp = "of TCP, for all peers (Linux, root), default cubic; `system` leaves it alone"
+            command.add_argument("--congestion-control", default="cubic", help=tcp)
             pinned = "keep clients and receiver on different processors (Linux)"
             command.add_argument("--pinned", action="store_true", help=pinned)
         if name == "link":
@@ -76,7 +80,16 @@ def _run(chosen: Namespace) -> list[Report]:
         return [micro(chosen.rounds)]
     peers, lanes = chosen.peers.split(","), [Lane(name) for name in chosen.lanes.split(",")]
     if chosen.command == "race":
-        return [race(peers, lanes, chosen.rounds, chosen.mebibytes, pinned=chosen.pinned)]
+        return [
+            race(
+                peers,
+                lanes,
+                chosen.rounds,
+                chosen.mebibytes,
+                congestion_control=chosen.congestion_control,
+                pinned=chosen.pinned,
+            )
+        ]
     if chosen.command == "link":
         from .link import Conditions, link  # noqa: PLC0415 - only this one needs the tests' tools
 

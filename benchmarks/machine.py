@@ -12,6 +12,7 @@ from pathlib import Path
 import trilane
 from trilane.transport.protocols.ipsec_mb import installed
 
+from .loopback import system_congestion_control
 from .peers import PEERS
 from .receiver_process import Receiver
 
@@ -39,7 +40,7 @@ def machine(receiver: Receiver) -> dict[str, object]:
         "libipsec_mb": library.version if (library := installed()) else "not installed",
         "receiver": receiver.compiler,
         "receiver_windows": _RECEIVER_WINDOWS,
-        "tcp_congestion_control": _sysctl("net/ipv4/tcp_congestion_control"),
+        "tcp_congestion_control": system_congestion_control(),
         "socket_send_buffer": _sysctl("net/ipv4/tcp_wmem"),
         "trilane_quic": {
             "congestion_control": trilane.QuicOptions().congestion_control,

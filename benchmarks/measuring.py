@@ -117,13 +117,13 @@ def interleave(
                 each.failure = str(exc)
 
 
-def check(job: Job, digest: str, size: int) -> None:
+def check(job: Job, digest: str, size: int, prefix: tuple[str, ...] = ()) -> None:
     """Upload once to the receiver's own parser and compare what it got.
 
     Raises:
         RuntimeError: it is not what was sent, or came by another protocol.
     """
-    reply = json.loads(run(job).reply)
+    reply = json.loads(run(job, prefix).reply)
     if reply["protocol"] != job.lane.protocol:
         raise RuntimeError(f"it spoke {reply['protocol']} instead of {job.lane.protocol}")
     got = [(part["bytes"], part["sha256"]) for part in reply["parts"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .lanes import Lane, Target
+from .loopback import host
 from .machine import machine
 from .measuring import Sample, Series, check, installed, interleave, job_for, sample_file
 from .peers import Peer
@@ -13,7 +14,13 @@ from .statistics_of import cpu_seconds_per_gigabyte, megabytes_per_second, memor
 
 
 def race(
-    peers: list[str], lanes: list[Lane], rounds: int, mebibytes: int, *, pinned: bool = False
+    peers: list[str],
+    lanes: list[Lane],
+    rounds: int,
+    mebibytes: int,
+    *,
+    congestion_control: str,
+    pinned: bool = False,
 ) -> Report:
     """Upload a file with every peer, in turn, after a checked upload each.
 
@@ -22,6 +29,7 @@ def race(
         lanes: where they race.
         rounds: how often each uploads.
         mebibytes: size of the file.
+        congestion_control: of TCP; see `loopback.host`.
         pinned: whether clients and receiver are kept on different processors.
 
     Raises:
@@ -30,12 +38,17 @@ def race(
     ready, absent = installed(peers)
     byte_count = mebibytes * 2**20
     placement = apart() if pinned else Placement()
-    with receiver(prefix=placement.receiver) as running, sample_file(byte_count) as sample:
+    with (
+        host(congestion_control) as place,
+        receiver(prefix=place.command + placement.receiver) as running,
+        sample_file(byte_count) as sample,
+    ):
         report = Report(
             command="race",
             settings={
                 "what": f"a file of {mebibytes} MiB, connection kept{placement.text}",
                 "rounds": rounds,
+                "tcp_congestion_control": place.congestion_control,
             },
             machine=machine(running),
             absent=absent,
@@ -47,7 +60,8 @@ def race(
         )
         for lane in lanes:
             able = [peer for peer in ready if lane in peer.lanes]
-            report.add(_lane(able, running.target(lane), sample, rounds, placement.client))
+            prefix = place.command + placement.client
+            report.add(_lane(able, running.target(lane), sample, rounds, prefix))
     return report
 
 
@@ -58,7 +72,8 @@ def _lane(
     file = str(sample.path)
     for each, peer in zip(series, peers, strict=True):
         try:
-            check(job_for(peer, target, "verify", file=file), sample.digest, sample.byte_count)
+            job = job_for(peer, target, "verify", file=file)
+            check(job, sample.digest, sample.byte_count, prefix)
         except RuntimeError as exc:
             each.failure = str(exc)
     jobs = [job_for(peer, target, "bulk", file=file) for peer in peers]
