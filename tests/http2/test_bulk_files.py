@@ -197,9 +197,9 @@ def test_places_are_filled_whatever_a_read_gives(
     if short:
         real = os.preadv
         monkeypatch.setattr(os, "preadv", lambda fd, views, at: real(fd, [views[0][:7]], at))
-    content.read_into_places(100, places)
+    content.read_into_places(100, sum(map(len, places)), places)
     assert b"".join(places) == CONTENT[100:10_108]
     os.truncate(big_file, 5000)
     with pytest.raises(SourceSizeChanged):
-        content.read_into_places(100, places)
+        content.read_into_places(100, sum(map(len, places)), places)
     content.close()

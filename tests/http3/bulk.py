@@ -26,11 +26,12 @@ class MemoryFile:
         self.users -= 1
 
     def read_into(self, offset: int, view: memoryview) -> None:
-        self.read_into_places(offset, [view])
+        self.read_into_places(offset, len(view), [view])
 
-    def read_into_places(self, offset: int, places: list[memoryview]) -> None:
+    def read_into_places(self, offset: int, length: int, places: list[memoryview]) -> None:
         assert self.users > 0, "read after it was closed"
-        end = offset + sum(map(len, places))
+        assert length == sum(map(len, places))
+        end = offset + length
         if self.broken_at is not None and end > self.broken_at:
             raise SourceError("the disk is gone")
         self.reads += 1

@@ -67,13 +67,13 @@ class FileContent:
                 raise self._changed()
             done += count
 
-    def read_into_places(self, offset: int, places: list[memoryview]) -> None:
+    def read_into_places(self, offset: int, length: int, places: list[memoryview]) -> None:
         """Fill all `places`, one after the other, as a rule in one call; see `RangeSource`."""
         try:
             count = os.preadv(self._fd, places, offset)
         except OSError as exc:
             raise unreadable(exc) from exc
-        if count == sum(map(len, places)):
+        if count == length:
             return
         for place in places:
             # Short of all, what is missing is read place by place.

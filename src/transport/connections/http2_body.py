@@ -95,7 +95,7 @@ class RangeFeed:
         for header, size in headers:
             room.put(at, header)
             at += HEADER_BYTES
-            content.read_into_places(offset, room.places(at, at + size))
+            content.read_into_places(offset, size, room.places(at, at + size))
             at, offset = at + size, offset + size
 
     def took(self, count: int) -> None:

@@ -29,8 +29,8 @@ class RangeSource(Protocol):
         """
         ...
 
-    def read_into_places(self, offset: int, places: list[memoryview]) -> None:
-        """Fill all `places`, one after the other, with the bytes that begin at this offset.
+    def read_into_places(self, offset: int, length: int, places: list[memoryview]) -> None:
+        """Fill all `places`, of this length together, with the bytes from this offset on.
 
         Raises:
             SourceError: they cannot be read, or are not there any more.
@@ -75,10 +75,10 @@ class _Segment:
         elif self.data is not None:
             view[:] = memoryview(self.data)[skipped : skipped + len(view)]
 
-    def read_into_places(self, start: int, places: list[memoryview]) -> None:
+    def read_into_places(self, start: int, stop: int, places: list[memoryview]) -> None:
         skipped = start - self.start
         if self.source is not None:
-            self.source.read_into_places(self.offset + skipped, places)
+            self.source.read_into_places(self.offset + skipped, stop - start, places)
         elif self.data is not None:
             data = memoryview(self.data)
             for place in places:
@@ -167,7 +167,7 @@ class StreamContent:
                 start += len(place)
             return
         try:
-            segment.read_into_places(start, places)
+            segment.read_into_places(start, stop, places)
         except SourceError as exc:
             self.failure = exc
             raise
