@@ -15,6 +15,7 @@ from math import inf
 from operator import attrgetter, itemgetter
 from typing import cast
 
+from aioquic.quic.congestion.base import QuicCongestionControl
 from aioquic.quic.connection import QuicConnection, QuicConnectionState
 from aioquic.quic.crypto import CryptoContext, derive_key_iv_hp
 from aioquic.quic.packet import QuicFrameType, QuicPacketType
@@ -304,13 +305,12 @@ class TrainBooks:
 
         With `others_wait`, packets of aioquic's own may wait for that timer, which then stays.
         """
-        quic, controller = self._quic, self._loss._cc
+        quic, pacer, controller = self._quic, self._pacer, self._loss._cc
         size, number = quic._max_datagram_size, quic._packet_number
         window = (controller.congestion_window - controller.bytes_in_flight) // size
         numbers = self._space.largest_acked_packet + _MOST_IN_FLIGHT - number
-        if window <= 0 or numbers <= 0 or awaits_room(quic):
+        if window <= 0 or numbers <= 0 or _awaits_room(controller, pacer, size):
             return 0
-        pacer = self._pacer
         paced = pacer.room(now_s)
         if paced <= 0:
             quic._pacing_at = pacer.next_train_time(now_s)
@@ -368,10 +368,12 @@ def awaits_room(quic: QuicConnection) -> bool:
 
     Not when so little is in flight that acknowledgements might not make that room soon.
     """
-    controller, size = quic._loss._cc, quic._max_datagram_size
-    least = _pacer(quic).worthwhile * size
-    in_flight = controller.bytes_in_flight
-    return controller.congestion_window - in_flight < least and in_flight > 2 * least
+    return _awaits_room(quic._loss._cc, _pacer(quic), quic._max_datagram_size)
+
+
+def _awaits_room(controller: QuicCongestionControl, pacer: Pacer, size: int) -> bool:
+    least, in_flight = pacer.worthwhile * size, controller.bytes_in_flight
+    return in_flight > 2 * least and controller.congestion_window - in_flight < least
 
 
 def _pacer(quic: QuicConnection) -> Pacer:

@@ -528,7 +528,7 @@ class Http3Machine:
         """Everything that follows from what was just put in, acknowledgements first."""
         events, self._pending = self._pending, []
         for stream in self._streams.values():
-            report_progress(stream, room_for(stream, len(self._streams)), events)
+            report_progress(stream, len(self._streams), events)
         with self._guarded():
             self._sweep()
             while (event := self.quic.next_event()) is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .events import BodyAcked, Event, StreamWritable
-from .http3_buffer import REFILL_BYTES
+from .http3_buffer import REFILL_BYTES, room_for
 from .http3_stream import RequestStream
 
 
@@ -37,13 +37,16 @@ def newly_sent(streams: Iterable[RequestStream]) -> list[Sent]:
     return progress
 
 
-def report_progress(stream: RequestStream, room: int, events: list[Event]) -> None:
-    """Report what was newly acknowledged, and room that a full buffer has again."""
+def report_progress(stream: RequestStream, requests: int, events: list[Event]) -> None:
+    """Report what was newly acknowledged, and room that a full buffer has again.
+
+    So many requests share the connection.
+    """
     sender = stream.sender
     offset, finished = sender.acked_offset, sender.end_acked
     if offset > stream.acked_offset or finished is not stream.end_acked:
         stream.acked_offset, stream.end_acked = offset, finished
         events.append(BodyAcked(stream.stream_id, offset, finished))
-    if stream.starved and room >= REFILL_BYTES:
+    if stream.starved and room_for(stream, requests) >= REFILL_BYTES:
         stream.starved = False
         events.append(StreamWritable(stream.stream_id))
