@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 import anyio
@@ -367,9 +368,7 @@ class DatagramSocket:
         self, data: Sequence[Buffer], segment_bytes: int, count: int, address: Address
     ) -> int | None:
         """Send datagrams that lie one after the other; see `_send_run`."""
-        control = []
-        if count > 1:
-            control = [(_SOL_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(segment_bytes))]
+        control = _segmented(segment_bytes) if count > 1 else ()
         try:
             try:
                 sent = self._socket.sendmsg(data, control, 0, address)
@@ -500,6 +499,12 @@ def _queued_errors(control: list[tuple[int, int, bytes]], target: Address) -> li
             mtu = info if number == errno.EMSGSIZE else None
             errors.append(PathError(number, target, mtu))
     return errors
+
+
+@lru_cache(maxsize=16)
+def _segmented(segment_bytes: int) -> tuple[tuple[int, int, bytes]]:
+    """The control message with which the kernel cuts what it is given."""
+    return ((_SOL_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(segment_bytes)),)
 
 
 def _packed(family: int, address: str) -> bytes:
