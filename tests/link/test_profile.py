@@ -182,6 +182,22 @@ def test_a_slow_link_is_what_quic_waited_for(link: MakeLink, site: Site) -> None
     assert by_source < 0.1 * duration_ms
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("from_file", [True, False], ids=["file", "memory"])
+def test_a_slow_link_is_not_an_idle_one(
+    link: MakeLink, site: Site, backend: Literal["asyncio", "trio"], from_file: bool
+) -> None:
+    wire = link(rtt_ms=RTT_MS, rate_mbit=RATE_MBIT, queue_bytes=QUEUE_BYTES)
+    job = Job(url=site.url("h3"), protocol="h3", body_bytes=5 * MIB // 2, from_file=from_file)
+    # Room for the next piece of a file takes 0.8 s; datagrams leave all the time.
+    plan = Plan(ca=str(site.ca), jobs=[job], backend=backend, write_idle_s=0.4)
+
+    [seen] = upload_from(wire.client, plan)
+
+    assert seen.receipt["body_bytes"] == job.body_bytes
+    assert seen.between_s("request_start", "request_end") > 3 * 0.4
+
+
 @timed
 def test_a_receiver_that_does_not_read_is_what_the_sending_waited_for(
     link: MakeLink, site: Site

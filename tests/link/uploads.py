@@ -13,9 +13,11 @@ import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Literal
 
 import anyio
@@ -58,6 +60,8 @@ class Job:
     early_data: bool = False
     new_connection: bool = False
     """On a connection of its own all the same, made by the client of the job before."""
+    from_file: bool = False
+    """Read from a file, not from memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ class Plan:
     jobs: Sequence[Job]
     backend: Literal["asyncio", "trio"] = "asyncio"
     timeout_s: float = 60.0
+    write_idle_s: float | None = None
     clients_at_once: bool = False
     """Whether clients do not wait for each other."""
     estimates: bool = False
@@ -152,7 +157,7 @@ async def _one_client(plan: Plan, jobs: Sequence[Job], result: list[dict[str, ob
     quality = trilane.QualityOptions(include_private=True, scope="client")
     async with trilane.AsyncClient(
         verify=_verify(plan),
-        timeout=plan.timeout_s,
+        timeout=trilane.Timeouts(total_s=plan.timeout_s, write_idle_s=plan.write_idle_s),
         quality=quality if plan.estimates else None,
         kernel_timestamps=plan.kernel_timestamps,
         sessions=plan.sessions,
@@ -180,16 +185,16 @@ async def _upload(client: trilane.AsyncClient, job: Job) -> dict[str, object]:
         if progress.sent == progress.total:
             acked.append(progress.acked)
 
-    body = body_of(job.body_bytes)
     waited_before_ns = _waited_for_cpu_ns()
-    response = await client.request(
-        "POST",
-        job.url,
-        content=body,
-        protocol=job.protocol,
-        on_progress=watch,
-        early_data=job.early_data,
-    )
+    with _content(job) as content:
+        response = await client.request(
+            "POST",
+            job.url,
+            content=content,
+            protocol=job.protocol,
+            on_progress=watch,
+            early_data=job.early_data,
+        )
     waited_ns = _waited_for_cpu_ns() - waited_before_ns
     to_epoch = time.time_ns() - time.monotonic_ns()
     profile = response.profile
@@ -215,6 +220,18 @@ async def _upload(client: trilane.AsyncClient, job: Job) -> dict[str, object]:
         "waited_for_cpu_ns": waited_ns,
         "seed": profile.seed(),
     }
+
+
+@contextmanager
+def _content(job: Job) -> Iterator[bytes | Path]:
+    body = body_of(job.body_bytes)
+    if not job.from_file:
+        yield body
+        return
+    with NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        yield Path(file.name)
 
 
 def _waited_for_cpu_ns() -> int:
