@@ -1,9 +1,9 @@
 """A network of their own for clients and receiver, in which TCP's congestion control is known.
 
 On loopback nothing is ever lost, so all that a congestion control does there is to be in the way,
-and how much depends on the system's: BBR paces each connection at the rate at which it believes
-the path to end, by a timer for every segment. What it believes differs from one connection to the
-next, which makes the same upload take 8 or 30 ms.
+and how much depends on the system's: BBR paces each connection, with timers, at the rate at which
+it believes the path to end. What it believes differs from one connection to the next: the same
+upload of 64 MiB took from 9 to 34 ms with it, and from 8 to 15 with CUBIC.
 """
 
 from __future__ import annotations

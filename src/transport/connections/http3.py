@@ -176,7 +176,7 @@ class Http3Connection(MultiplexedConnection):
             if stream is not None:
                 stream.exchange.recorder.leg.high_performance |= sent.in_trains
                 stream.took(sent.body_bytes, started, ended, end=sent.end)
-                # A body from memory waits for `StreamWritable`.
+                # A file waits for room for a piece, a body from memory for `StreamWritable`.
                 if sent.end or self.machine.range_budget(sent.stream_id) >= PIECE_BYTES:
                     stream.wake()
                 else:
