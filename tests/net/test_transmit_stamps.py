@@ -83,7 +83,7 @@ async def test_the_ends_of_a_long_write_are_told_apart(tmp_path: Path, sendfile:
     def read_late(peer: socket.socket) -> None:
         peer.recv(1, socket.MSG_PEEK)
         time.sleep(pause_s)
-        receive_exactly(peer, size + 4)
+        receive_exactly(peer, size + 8)
         peer.sendall(b"answer")
 
     with listening() as listener:
@@ -94,12 +94,13 @@ async def test_the_ends_of_a_long_write_are_told_apart(tmp_path: Path, sendfile:
                 tasks.start_soon(anyio.to_thread.run_sync, read_late, peer)
                 span = stamps.begin(0)
                 await stream.send(b"head")
+                started = stream.write_started_ns
                 if sendfile:
                     await stream.send_file(fd, 0, size)
                 else:
                     await stream.send(path.read_bytes())
+                await stream.send(b"tail")  # no request ends with what `send_file` sends
                 stamps.end(span, stream.wire.sent_bytes)
-                started = stream.write_started_ns
                 # Who waits for the answer takes the stamps; nobody's queue of them overflows.
                 assert await stream.receive() == b"answer"
             stamps.finish(span)
@@ -112,6 +113,33 @@ async def test_the_ends_of_a_long_write_are_told_apart(tmp_path: Path, sendfile:
     assert span.last_sent_ns - span.first_sent_ns > 0.8 * pause_s * 1e9
     assert span.first_sent_ns - started < 0.5 * pause_s * 1e9
     assert span.last_sent_ns <= span.last_acked_ns
+
+
+async def test_a_long_file_leaves_room_for_the_stamps_of_its_request(tmp_path: Path) -> None:
+    """The queue is short, and this process does something else while it fills."""
+    size = 8 * MIB
+    path = tmp_path / "body"
+    path.write_bytes(bytes(size))
+    with listening() as listener:
+        stream, stamps, peer = await connect(listener)
+        stream._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        with peer, path.open("rb") as file:
+            for _ in range(2):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(anyio.to_thread.run_sync, receive_exactly, peer, size + 8)
+                    span = stamps.begin(stream.wire.sent_bytes)
+                    await stream.send(b"head")
+                    await stream.send_file(file.fileno(), 0, size)
+                    await stream.send(b"tail")
+                    stamps.end(span, stream.wire.sent_bytes)
+                    time.sleep(0.1)  # noqa: ASYNC251 - the event loop is held up
+                stamps.finish(span)
+
+                assert span.first_sent_ns is not None
+                assert span.last_sent_ns is not None
+                assert span.last_acked_ns is not None
+                assert span.first_sent_ns <= span.last_sent_ns <= span.last_acked_ns
+        stream.close()
 
 
 async def test_the_first_segment_goes_alone() -> None:

@@ -162,8 +162,9 @@ class BulkStream(Protocol):
     async def send_file(self, fd: int, offset: int, count: int) -> int:
         """Send a range of a regular file, after `begin_bulk`.
 
-        Counted and timed like `send`. The caller keeps `fd` open until this has returned, which
-        it does, cancelled too, only when no thread uses it any more.
+        Counted and timed like `send`; but `stamps` knows nothing of it, so no request may end with
+        it. The caller keeps `fd` open until this has returned, which it does, cancelled too, only
+        when no thread uses it any more.
 
         Returns:
             How many bytes were sent: `count`, or fewer when the file ended before.

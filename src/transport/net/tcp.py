@@ -327,6 +327,8 @@ class TcpStream:
     async def _send_piece(self, fd: int, offset: int, count: int, *, first: bool) -> int:
         await make_resident(fd, offset, count)
         try:
+            if self.stamps is not None:
+                self.stamps.pause()
             return await self._write(
                 os.sendfile, self._sock.fileno(), fd, offset, count, first=first
             )

@@ -4,7 +4,9 @@ Linux's SO_TIMESTAMPING (Documentation/networking/timestamping.rst): each system
 makes two stamps, one when the last of its bytes is handed to the device and one when that byte is
 acknowledged. They come on the socket's error queue, known by the byte's number. A queue with
 something in it makes the socket readable and writable for those who poll, so whoever waits on the
-socket drains it; that is also how the stamps are collected without asking.
+socket drains it; that is also how the stamps are collected without asking. The queue is short (some
+150 stamps, by the size of the receive buffer), and what does not fit is dropped without a word; so
+none are made for what nobody asks about.
 """
 
 from __future__ import annotations
@@ -20,8 +22,11 @@ from ..buffers import Buffer
 from .kernel_clock import SO_TIMESTAMPING, ClockPair, ControlMessage, stamp_of
 
 _LINUX = sys.platform == "linux"
-# linux/net_tstamp.h: TX_SOFTWARE | SOFTWARE | OPT_ID | TX_ACK | OPT_TSONLY
-_FLAGS = 1 << 1 | 1 << 4 | 1 << 7 | 1 << 9 | 1 << 11
+# linux/net_tstamp.h: SOFTWARE | OPT_ID | OPT_TSONLY, which say what a stamp is to be like. As long
+# as OPT_ID stays, bytes keep their numbers.
+_MANNER = 1 << 4 | 1 << 7 | 1 << 11
+# And TX_SOFTWARE | TX_ACK, which have the kernel make them.
+_MAKING = _MANNER | 1 << 1 | 1 << 9
 # linux/errqueue.h: struct sock_extended_err {u32 errno; u8 origin, type, code, pad; u32 info, data}
 _EXTENDED_ERROR = struct.Struct("=IBBBBII")
 _ORIGIN_TIMESTAMPING = 4
@@ -90,6 +95,7 @@ class TransmitStamps:
         self._latest: deque[_Stamp] = deque(maxlen=_LATEST)
         self._highest = 0
         self._cut = False
+        self._making = True
         self.sealing = False
         """What is written now ends a span, and what follows is another's: bytes that are added to a
         segment that has not left take its stamp away."""
@@ -119,12 +125,27 @@ class TransmitStamps:
         A stamp is about the last byte of a call. So the first segment of a span goes alone, and
         MSG_EOR keeps the kernel from adding to it. It is as full as the write could make it:
         nothing else changes on the wire.
+
+        Raises:
+            OSError: the socket is closed.
         """
+        self._make(wanted=True)
         if self._cut:
             self._cut = False
             segment_bytes = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
             return memoryview(data)[: segment_bytes or None], socket.MSG_EOR
         return data, socket.MSG_EOR if self.sealing else 0
+
+    def pause(self) -> None:
+        """Make none until `cut` is next asked: what is sent until then begins and ends no span.
+
+        To the kernel, one `sendfile` is a send for every 64 KiB. The stamps of 4 MiB on their way
+        nearly fill the queue, and the one that is dropped is the last.
+
+        Raises:
+            OSError: the socket is closed.
+        """
+        self._make(wanted=False)
 
     def drain(self) -> None:
         """Take all stamps that have come; never waits."""
@@ -136,6 +157,12 @@ class TransmitStamps:
                 return  # nothing more, or closed
             clocks = clocks or ClockPair()
             self._take(control, clocks)
+
+    def _make(self, *, wanted: bool) -> None:
+        if wanted != self._making:
+            flags = _MAKING if wanted else _MANNER
+            self._sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, flags)
+            self._making = wanted
 
     def _take(self, control: list[ControlMessage], clocks: ClockPair) -> None:
         what, epoch_ns = _identity(control), stamp_of(control, SO_TIMESTAMPING)
@@ -160,7 +187,7 @@ def stamp_transmissions(sock: socket.socket) -> TransmitStamps | None:
     if not _LINUX:
         return None
     try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, _FLAGS)
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPING, _MAKING)
     except OSError:
         return None
     return TransmitStamps(sock)
