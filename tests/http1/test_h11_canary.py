@@ -17,9 +17,11 @@ from trilane.transport.protocols.h11_private import new_request, unparsed_bytes
 field_bytes = st.text(
     st.sampled_from(" \t\r\n\0\x0b\x7f\x80\xff:aZ9-") | st.characters(max_codepoint=255)
 ).map(lambda text: text.encode("latin-1"))
+# Those the machine writes itself, which `new_request` takes as they are.
+framing = (b"content-length", b"transfer-encoding")
 
 
-@given(field_bytes, field_bytes)
+@given(field_bytes.filter(lambda name: name.lower() not in framing), field_bytes)
 def test_fields_are_accepted_and_refused_as_h11_does_it(name: bytes, value: bytes) -> None:
     fields = [(b"Host", b"a"), (name, value)]
     try:

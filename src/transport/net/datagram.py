@@ -3,7 +3,9 @@
 The socket is not connected, because QUIC may move to another address of the server (RFC 9000
 §9.6). An unconnected socket hears of ICMP errors only through the error queue (IP_RECVERR, Linux);
 that is how a dead port fails at once. Datagrams are never fragmented. The kernel notes when each
-one arrived (SO_TIMESTAMPNS, Linux), so that a busy program is not taken for a slow network.
+one arrived (SO_TIMESTAMPNS, Linux), so that a busy program is not taken for a slow network. It
+begins to some milliseconds after the first socket of the system has asked, and says until then when
+a datagram was read.
 
 Many datagrams cross the border to the kernel in one system call: UDP_SEGMENT on the way out
 (measured: 2-6 times the datagrams per second), UDP_GRO on the way in. A socket or network card
