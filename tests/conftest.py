@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis as _  # noqa: F401 - looks through referrers, and finds no frozen ones
+import hypothesis  # before anything is frozen: it looks through referrers
 import pytest
 
 from tests.peers import servers
@@ -27,6 +27,14 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 for _name in (*_TRUST, *_PROXIES, *(name.lower() for name in _PROXIES)):
     os.environ.pop(_name, None)
 
+# How long an example takes says something about the machine; what hangs meets pytest's limit.
+hypothesis.settings.register_profile(
+    "at any speed",
+    parent=hypothesis.settings(),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("at any speed")
 
 _files_begun: set[str] = set()
 
