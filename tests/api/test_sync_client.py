@@ -79,7 +79,8 @@ def test_callbacks_run_in_the_calling_thread(receiver: Receiver) -> None:
 def test_a_slow_callback_gets_the_newest_progress(receiver: Receiver) -> None:
     """While the first call is held up, everything else is sent; one more call tells about it.
 
-    The last write, which the receiver has then, may still have to be accounted for.
+    The last write, which the receiver has then, may still have to be accounted for, and what is
+    acknowledged after it is told, too; but nothing twice.
     """
     sent: list[Progress] = []
 
@@ -92,6 +93,7 @@ def test_a_slow_callback_gets_the_newest_progress(receiver: Receiver) -> None:
         client.upload(receiver.url(), bytes(8_000_000), on_progress=on_progress)
 
     assert len({at.sent for at in sent}) <= 3
+    assert len(set(sent)) == len(sent)
     assert sent[-1].sent == len(receiver.received[0].body)
 
 
